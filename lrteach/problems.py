@@ -1,0 +1,127 @@
+"""Landscapes of which everything is known: minimum, Hessian, and so the exact answer.
+
+A problem works on points of shape (..., n): leading axes are runs side by side.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Quadratic", "quadratic", "Valley", "rosenbrock", "LeastSquares", "descend"]
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """½ Σ hᵢ xᵢ²: a bowl whose curvatures are `curvatures`, with its minimum 0 at the origin."""
+
+    curvatures: np.ndarray
+
+    def loss(self, x):
+        """Value at x of shape (..., n); returns shape (...)."""
+        return 0.5 * np.sum(self.curvatures * x**2, axis=-1)
+
+    def gradient(self, x):
+        """Gradient at x, of the shape of x."""
+        return self.curvatures * x
+
+    @property
+    def L(self):
+        """Largest curvature."""
+        return float(self.curvatures.max())
+
+    @property
+    def mu(self):
+        """Smallest curvature."""
+        return float(self.curvatures.min())
+
+    @property
+    def condition(self):
+        """κ = L / μ."""
+        return self.L / self.mu
+
+
+def quadratic(*curvatures):
+    """The bowl ½ Σ hᵢ xᵢ² with these curvatures: `quadratic(1, 100)` is a valley with κ = 100."""
+    array = np.asarray(curvatures, np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.all((array > 0) & np.isfinite(array)):
+        raise ValueError(f"curvatures={curvatures!r} is not allowed: finite numbers > 0")
+    return Quadratic(array)
+
+
+@dataclass(frozen=True)
+class Valley:
+    """Rosenbrock's banana: (a − x)² + b (y − x²)², with its minimum 0 at (a, a²)."""
+
+    a: float = 1.0
+    b: float = 100.0
+
+    def loss(self, p):
+        """Value at p of shape (..., 2)."""
+        x, y = p[..., 0], p[..., 1]
+        return (self.a - x) ** 2 + self.b * (y - x**2) ** 2
+
+    def gradient(self, p):
+        """Gradient at p, of the shape of p."""
+        x, y = p[..., 0], p[..., 1]
+        slope = y - x**2
+        return np.stack([-2 * (self.a - x) - 4 * self.b * x * slope, 2 * self.b * slope], axis=-1)
+
+    def hessian(self, p):
+        """Second derivatives at one point p of shape (2,); returns (2, 2)."""
+        x, y = p
+        return np.array(
+            [[2 - 4 * self.b * (y - 3 * x**2), -4 * self.b * x], [-4 * self.b * x, 2 * self.b]]
+        )
+
+    @property
+    def minimum(self):
+        """The minimizer, shape (2,)."""
+        return np.array([self.a, self.a**2])
+
+
+def rosenbrock(a=1.0, b=100.0):
+    """Rosenbrock's curved valley (Rosenbrock 1960)."""
+    return Valley(a, b)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """(1/2N) ‖X w − y‖²: linear regression on the rows of X (N, n) with targets y (N,)."""
+
+    X: np.ndarray
+    y: np.ndarray
+
+    def loss(self, w):
+        """Value at w of shape (n,)."""
+        return 0.5 * np.mean((self.X @ w - self.y) ** 2)
+
+    def gradient(self, w, rows=slice(None)):
+        """Gradient at w of shape (n,), on all rows or on some of them."""
+        X, y = self.X[rows], self.y[rows]
+        return X.T @ (X @ w - y) / len(y)
+
+    def hessian(self):
+        """XᵀX / N, the same everywhere."""
+        return self.X.T @ self.X / len(self.y)
+
+    @property
+    def minimum(self):
+        """The least-squares solution, shape (n,)."""
+        return np.linalg.lstsq(self.X, self.y, rcond=None)[0]
+
+
+def descend(problem, rule, start, lr, steps, schedule=None, **hyper):
+    """Run a rule on a problem with exact gradients. Returns every point, (steps + 1, *start.shape).
+
+    `start` has shape (n,), or (K, n) for K runs; `lr` is a number, or has shape (K,). With a
+    schedule, update t runs at lr · schedule(t). Runs that overflow go on as inf or NaN.
+    """
+    theta = np.array(start, np.float64)
+    state = rule.init(theta)
+    path = [theta]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(steps):
+            rate = lr if schedule is None else lr * schedule(t)
+            theta, state = rule(theta, problem.gradient(theta), state, lr=rate, **hyper)
+            path.append(theta)
+    return np.array(path)

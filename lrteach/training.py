@@ -1,0 +1,313 @@
+"""The training loop: one model, one rule, one rate, one seed: one `Run`."""
+
+import math
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from lrteach.models import fresh_copy
+from lrteach.optimizers import Rule
+from lrteach.schedules import Schedule, constant
+
+__all__ = ["train", "Run", "batches", "device"]
+
+
+def device():
+    """Where training runs: the first GPU if torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class Run:
+    """What happened in one training run of T updates.
+
+    Attributes
+    ----------
+    losses : float64 array (T,)
+        Loss of the batch before update t. A run that was stopped by a loss that is not finite
+        has this loss as one entry more.
+    rates : float64 array (T,)
+        The rate that update t really used, read where the rule used it.
+    grad_norms : float64 array (T,)
+        Length of the gradient before update t, before clipping.
+    eval_steps, val_losses, val_accuracies : arrays (E,)
+        After how many updates the validation part was measured, and what it gave. Accuracy is
+        NaN for a regression.
+    test_loss, test_accuracy : float
+        On the test part, after the last update.
+    diverged : bool
+        Whether the run was stopped because its loss, or its parameters, were not finite.
+    status : str
+        One sentence on how the run ended.
+    model : torch.nn.Module
+        The trained copy of the model.
+    config : dict
+        Rule, rate, schedule, steps, batch size and seed.
+    """
+
+    losses: np.ndarray
+    rates: np.ndarray
+    grad_norms: np.ndarray
+    eval_steps: np.ndarray
+    val_losses: np.ndarray
+    val_accuracies: np.ndarray
+    test_loss: float
+    test_accuracy: float
+    diverged: bool
+    status: str
+    model: torch.nn.Module = field(repr=False)
+    config: dict
+
+    @property
+    def steps(self):
+        """T, the number of updates made."""
+        return len(self.rates)
+
+    @property
+    def val_loss(self):
+        """Validation loss after the last update; infinite for a diverged run."""
+        return math.inf if self.diverged else float(self.val_losses[-1])
+
+    @property
+    def val_accuracy(self):
+        """Validation accuracy after the last update; that of a diverged model is what it is."""
+        return float(self.val_accuracies[-1])
+
+    def smooth_loss(self, window=50):
+        """Mean training loss of the last `window` updates; infinite for a diverged run."""
+        return math.inf if self.diverged else float(np.mean(self.losses[-window:]))
+
+    def __repr__(self):
+        rule, lr, seed = (self.config[k] for k in ("rule", "lr", "seed"))
+        return f"<Run {rule} lr={lr:g} seed={seed}: {self.status}>"
+
+
+def train(
+    model,
+    data,
+    rule,
+    lr,
+    *,
+    schedule=None,
+    steps=1000,
+    batch_size=100,
+    seed=0,
+    initialise=True,
+    loss=None,
+    eval_every=None,
+    clip=None,
+    dtype=torch.float32,
+    progress=None,
+    **hyper,
+):
+    """Train a copy of `model` on `data` and return everything that happened as a `Run`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is; the run works on a copy.
+    data : lrteach.data.Data
+        Arrays x_train, y_train, x_val, y_val, x_test, y_test.
+    rule : Rule
+        For example `lrteach.optimizers.adam`.
+    lr : float
+        The rate. With a schedule, what its values are multiplied by.
+    schedule : Schedule, or a function of `steps` that returns one, or None
+        `cosine` and `cosine(steps=1000)` are the same for 1000 steps; None is a constant rate.
+    steps : int
+        Number of updates.
+    batch_size : int or None
+        Examples per update, drawn without replacement within each pass; None is the whole set.
+    seed : int
+        Determines the first parameters and the order of the batches, and nothing else does.
+    initialise : bool
+        False starts from the model's present parameters.
+    loss : function(outputs, targets) -> scalar tensor, or None
+        None is cross-entropy for integer targets and the mean squared error otherwise.
+    eval_every : int or None
+        Measure the validation part every so many updates; None only before and after.
+    clip : float or None
+        Scale a gradient that is longer than this down to this length.
+    dtype : torch.dtype
+        Of parameters and inputs.
+    progress : bool or None
+        Show a progress bar; None shows it in a terminal only.
+    **hyper
+        Hyperparameters of the rule.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument that cannot be used; the message names it.
+    """
+    counts = {"steps": steps, "batch_size": batch_size or 1, "eval_every": eval_every or 1}
+    _check_arguments(rule, lr, hyper, counts, batch_size, len(data.x_train), clip)
+    schedule = _schedule(schedule, steps)
+    plan = lr * schedule(np.arange(steps))
+    loss = loss or default_loss(data.y_train)
+    where = device()
+    model = fresh_copy(model, seed if initialise else None).to(where, dtype)
+    parts = {name: _tensors(data, name, where, dtype) for name in ("train", "val", "test")}
+
+    theta, g = flatten(model)
+    slots = [torch.zeros_like(theta) for _ in rule.slots]
+    hyper = rule.defaults | hyper
+    eval_every = eval_every or steps
+    losses, rates, grad_norms = [], [], []
+    evaluations = [(0, *evaluate(model, *parts["val"], loss))]
+    status, diverged = f"finished {steps} steps", False
+
+    if progress is None:
+        progress = sys.stderr.isatty()
+    x, y = parts["train"]
+    order = batches(len(x), batch_size, seed)
+    for t in tqdm(range(steps), disable=not progress, desc=rule.__name__, leave=False):
+        batch = torch.from_numpy(next(order)).to(where)
+        g.zero_()
+        value = loss(model(x[batch]), y[batch])
+        value.backward()
+        losses.append(value.item())
+        if not math.isfinite(losses[-1]):
+            diverged, status = True, f"diverged: the loss is {losses[-1]} after {t} updates"
+            break
+        norm = torch.linalg.vector_norm(g)
+        if clip is not None:
+            g.mul_(torch.clamp(clip / norm, max=1.0))
+        rate = lr * schedule(t)
+        with torch.no_grad():
+            new_theta, *slots = rule.update(theta, g, slots, t + 1, rate, hyper)
+            theta.copy_(new_theta)
+        rates.append(rate)
+        grad_norms.append(norm.item())
+        if (t + 1) % eval_every == 0 or t + 1 == steps:
+            evaluations.append((t + 1, *evaluate(model, *parts["val"], loss)))
+            if not math.isfinite(evaluations[-1][1]):
+                diverged = True
+                status = (
+                    f"diverged: the validation loss is {evaluations[-1][1]} after {t + 1} updates"
+                )
+                break
+
+    _check_rates(rates, plan)
+    eval_steps, val_losses, val_accuracies = (
+        np.array(column) for column in zip(*evaluations, strict=True)
+    )
+    test_loss, test_accuracy = evaluate(model, *parts["test"], loss)
+    return Run(
+        losses=np.array(losses),
+        rates=np.array(rates),
+        grad_norms=np.array(grad_norms),
+        eval_steps=eval_steps,
+        val_losses=val_losses,
+        val_accuracies=val_accuracies,
+        test_loss=test_loss,
+        test_accuracy=test_accuracy,
+        diverged=diverged,
+        status=status,
+        model=model,
+        config={
+            "rule": rule.__name__, "lr": lr, "schedule": schedule, "steps": steps,
+            "batch_size": batch_size, "seed": seed, "clip": clip, **hyper,
+        },
+    )  # fmt: skip
+
+
+def batches(n, batch_size, seed):
+    """Yield int64 index arrays for ever: every pass over n examples in a new random order.
+
+    Passes are shuffled by NumPy from `seed`; what is left at the end of a pass, smaller than a
+    batch, is skipped. `batch_size=None` yields all n in order, every time.
+    """
+    rng = np.random.default_rng([seed, 1])  # not the stream that draws the parameters
+    while True:
+        if batch_size is None:
+            yield np.arange(n)
+            continue
+        order = rng.permutation(n)
+        for start in range(0, n - batch_size + 1, batch_size):
+            yield order[start : start + batch_size]
+
+
+def flatten(model):
+    """Put all trainable parameters of a model into one vector θ, and their gradients into one g.
+
+    The parameters become views into θ, so changing θ changes the model; backward adds to g.
+    Returns (theta, g), both of shape (number of parameters,).
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("model has no trainable parameter")
+    theta = torch.cat([p.detach().reshape(-1) for p in parameters])
+    g = torch.zeros_like(theta)
+    sizes = [p.numel() for p in parameters]
+    for p, values, gradient in zip(parameters, theta.split(sizes), g.split(sizes), strict=True):
+        p.data = values.view_as(p)
+        p.grad = gradient.view_as(p)
+    return theta, g
+
+
+@torch.no_grad()
+def evaluate(model, x, y, loss, chunk=2000):
+    """Mean loss and accuracy on a whole part of the data, `chunk` examples at a time."""
+    model.eval()
+    total, correct = 0.0, 0.0
+    for start in range(0, len(x), chunk):
+        targets = y[start : start + chunk]
+        outputs = model(x[start : start + chunk])
+        total += loss(outputs, targets).item() * len(targets)
+        if not targets.is_floating_point():
+            correct += (outputs.argmax(1) == targets).sum().item()
+    model.train()
+    return total / len(x), math.nan if y.is_floating_point() else correct / len(x)
+
+
+def default_loss(targets):
+    """Cross-entropy of logits for integer targets, mean squared error otherwise."""
+    if np.issubdtype(np.asarray(targets).dtype, np.integer):
+        return F.cross_entropy
+    return lambda outputs, y: F.mse_loss(outputs.reshape(y.shape), y)
+
+
+def _tensors(data, part, where, dtype):
+    x = torch.as_tensor(getattr(data, f"x_{part}")).to(where, dtype)
+    y = torch.as_tensor(getattr(data, f"y_{part}")).to(where)
+    return x, y.to(dtype) if y.is_floating_point() else y.long()
+
+
+def _schedule(schedule, steps):
+    if schedule is None:
+        return constant()
+    if not isinstance(schedule, Schedule):
+        schedule = schedule(steps=steps)
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a Schedule or make one, not {type(schedule).__name__}")
+    return schedule
+
+
+def _check_rates(rates, plan):
+    """The rates used must be those drawn beforehand: a schedule that changes is refused."""
+    for t, rate in enumerate(rates):
+        if rate != plan[t]:
+            raise ValueError(
+                f"schedule is not a pure function of the step: update {t} was planned at "
+                f"{plan[t]!r} and used {rate!r}"
+            )
+
+
+def _check_arguments(rule, lr, hyper, counts, batch_size, n, clip):
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule must be a rule such as lrteach.optimizers.sgd, not {rule!r}")
+    rule.check(lr=lr, **hyper)
+    if isinstance(lr, np.ndarray) or torch.is_tensor(lr):
+        raise TypeError("lr must be one number: one run has one rate")
+    for name, value in counts.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} is not allowed: {name} must be an int >= 1")
+    if batch_size is not None and batch_size > n:
+        raise ValueError(f"batch_size={batch_size} is not allowed: there are {n} training examples")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip={clip!r} is not allowed: clip must be None or > 0")
