@@ -1,0 +1,54 @@
+# The two commands are `make book` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+# cpu: torch without CUDA. Otherwise the build that pip finds in the lock.
+TORCH ?= lock
+VENV := .venv
+BIN := $(VENV)/bin
+# Two processes with one thread each are faster than two threads in each of two processes.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lint format record serve bench exercises lock clean
+
+help: ## List the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## Make .venv with the locked dependencies and the package
+
+$(VENV)/.installed: requirements.lock pyproject.toml tools/setup.py
+	$(PYTHON) tools/setup.py $(VENV) $(TORCH)
+
+book: setup ## Execute the chapters that changed and build the site into _build/html
+	$(BIN)/python tools/book.py build
+
+test: setup lint book ## Run everything that CI runs
+	$(BIN)/python -m pytest tests --nbval --nbval-current-env --nbval-cell-timeout=60 \
+	  --nbval-sanitize-with tests/recorded/sanitize.cfg -n 2 --dist loadscope
+
+lint: setup ## Check the style of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## Put the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+record: setup ## Record the chapters' text outputs, which `make test` replays
+	$(BIN)/python tools/book.py record
+
+serve: book ## Build the book and show it at http://127.0.0.1:8000
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+bench: setup ## Time the hot paths side by side
+	$(BIN)/python -m benchmarks
+
+exercises: setup ## Write the exercise notebooks from the chapters
+	$(BIN)/python tools/exercises.py
+
+lock: setup ## Renew requirements.lock from pyproject.toml (asks the package index)
+	$(BIN)/python tools/lock.py
+
+clean: ## Remove what was built (.venv stays)
+	rm -rf _build

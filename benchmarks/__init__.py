@@ -1,0 +1,1 @@
+"""Side-by-side timings: `make bench`. Ratios in one run, never a test."""

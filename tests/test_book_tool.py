@@ -1,0 +1,196 @@
+"""tools/book.py: what is executed again, what is recorded, what goes into the ledger."""
+
+import json
+
+import nbformat
+import pytest
+
+import book
+
+CHAPTER = """---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+kernelspec: {name: python3, display_name: Python 3}
+---
+# A title
+
+```{code-cell} ipython3
+:tags: [hide-input]
+%s
+```
+"""
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A small copy of the project: one chapter, two modules, data and a lock."""
+    for name in ("book/part", "lrteach/data", "tests/recorded"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "requirements.lock").write_text("numpy==2\n")
+    (tmp_path / "lrteach/__init__.py").write_text("")
+    (tmp_path / "lrteach/claims.py").write_text("x = 1\n")
+    (tmp_path / "lrteach/plots.py").write_text("x = 1\n")
+    (tmp_path / "lrteach/training.py").write_text("from lrteach.models import f\n")
+    (tmp_path / "lrteach/models.py").write_text("x = 1\n")
+    (tmp_path / "lrteach/data/__init__.py").write_text("x = 1\n")
+    (tmp_path / "lrteach/data/digits.npz").write_bytes(b"1")
+    for name, value in {
+        "ROOT": tmp_path,
+        "BOOK": tmp_path / "book",
+        "BUILD": tmp_path / "_build",
+        "CACHE": tmp_path / "_build/.jupyter_cache",
+        "STATE": tmp_path / "_build/executed.json",
+        "LEDGER": tmp_path / "_build/ledger.json",
+        "RECORDED": tmp_path / "tests/recorded",
+    }.items():
+        monkeypatch.setattr(book, name, value)
+    return tmp_path
+
+
+def write_chapter(tree, code, name="one"):
+    path = tree / "book/part" / f"{name}.md"
+    path.write_text(CHAPTER % code)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("code", "modules"),
+    [
+        ("from lrteach import claim", {"claims"}),
+        ("from lrteach import train, plots", {"training", "models", "plots"}),
+        ("import lrteach\nlrteach.train", {"training", "models"}),
+        ("import lrteach.plots", {"plots"}),
+        ("from lrteach.claims import claim", {"claims"}),
+        ("import numpy", set()),
+    ],
+)
+def test_reachable_modules_are_found_by_name_and_through_each_other(tree, code, modules):
+    assert book.reachable_modules(code) == modules
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("lrteach/training.py", True),
+        ("lrteach/models.py", True),  # only through training
+        ("lrteach/__init__.py", True),
+        ("requirements.lock", True),
+        ("book/part/recorded_result.json", True),
+        ("lrteach/plots.py", False),  # the chapter cannot reach it
+        ("lrteach/data/digits.npz", False),
+    ],
+)
+def test_fingerprint_changes_exactly_when_a_result_could(tree, file, changes):
+    chapter = write_chapter(tree, "from lrteach import train")
+    before = book.fingerprint(chapter)
+    assert book.fingerprint(chapter) == before
+    with (tree / file).open("a") as handle:
+        handle.write("# more\n")
+    assert (book.fingerprint(chapter) != before) == changes
+
+
+def test_fingerprint_sees_the_data_of_chapters_that_use_data(tree):
+    chapter = write_chapter(tree, "from lrteach import data")
+    before = book.fingerprint(chapter)
+    (tree / "lrteach/data/digits.npz").write_bytes(b"2")
+    assert book.fingerprint(chapter) != before
+
+
+def test_fingerprint_ignores_prose(tree):
+    chapter = write_chapter(tree, "1 + 1")
+    before = book.fingerprint(chapter)
+    chapter.write_text(chapter.read_text().replace("# A title", "# Another title"))
+    assert book.fingerprint(chapter) == before
+
+
+def test_a_chapter_is_executed_once_and_again_when_it_changed(tree, capfd):
+    write_chapter(tree, "print(6 * 7)")
+    first = book.execute()
+    assert "Executing 1 of 1" in capfd.readouterr().out
+    assert first["part/one"].cells[-1].outputs[0].text == "42\n"
+    assert book.execute()["part/one"].cells[-1].outputs == first["part/one"].cells[-1].outputs
+    assert "Executing" not in capfd.readouterr().out
+    write_chapter(tree, "print(6 * 8)")
+    assert book.execute()["part/one"].cells[-1].outputs[0].text == "48\n"
+
+
+@pytest.mark.parametrize(
+    "code", ["1 / 0", "import sys; print('careless', file=sys.stderr)", "import os; os._exit(1)"]
+)
+def test_a_failing_chapter_stops_the_build_and_is_tried_again(tree, code, capfd):
+    write_chapter(tree, code)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="1 chapter"):
+            book.execute()
+        assert "part/one.md failed" in capfd.readouterr().err
+
+
+def test_a_chapter_that_failed_leaves_the_others_results(tree, capfd):
+    write_chapter(tree, "1 / 0", "bad")
+    write_chapter(tree, "print('good')", "good")
+    with pytest.raises(SystemExit):
+        book.execute()
+    (tree / "book/part/bad.md").unlink()
+    capfd.readouterr()
+    book.execute()
+    assert "Executing" not in capfd.readouterr().out
+
+
+def test_recordings_are_byte_identical_when_made_again(tree):
+    write_chapter(
+        tree, "print(1)\ndisplay({'image/png': 'aaaa', 'text/plain': '<Figure>'}, raw=True)"
+    )
+    book.record(book.execute())
+    path = tree / "tests/recorded/part/one.ipynb"
+    first = path.read_bytes()
+    (tree / "_build/executed.json").unlink()
+    book.record(book.execute())
+    assert path.read_bytes() == first
+    cell = json.loads(first)["cells"][0]
+    assert cell["metadata"]["tags"] == ["hide-input"]
+    assert cell["outputs"][1]["data"] == {"text/plain": ["<Figure>"]}
+    nbformat.validate(json.loads(first))
+
+
+def test_recordings_of_chapters_that_are_gone_go_too(tree):
+    write_chapter(tree, "1")
+    book.record(book.execute())
+    (tree / "book/part/one.md").rename(tree / "book/part/two.md")
+    book.record(book.execute())
+    assert [p.name for p in (tree / "tests/recorded").rglob("*.ipynb")] == ["two.ipynb"]
+
+
+def test_ledger_has_every_claim_with_its_chapter(tree):
+    claim = "from lrteach.claims import claim\nclaim('x is %d', measured=1, above=0)"
+    write_chapter(tree, claim % 1)
+    rows = book.write_ledger(book.execute())
+    assert [(r["chapter"], r["title"], r["name"]) for r in rows] == [
+        ("part/one", "A title", "x is 1")
+    ]
+    assert json.loads((tree / "_build/ledger.json").read_text())["claims"] == rows
+
+
+def test_two_claims_with_one_anchor_are_refused(tree):
+    row = "display(claim('x is small', measured=1, above=0))\n"
+    write_chapter(tree, "from lrteach.claims import claim\n" + row * 2)
+    with pytest.raises(SystemExit, match="claim-x-is-small"):
+        book.write_ledger(book.execute())
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_text('{"cells": [')])
+def test_a_damaged_cache_is_made_again(tree, damage):
+    write_chapter(tree, "print(1)")
+    book.execute()
+    for path in (tree / "_build/.jupyter_cache").rglob("base.ipynb"):
+        damage(path)
+    (tree / "_build/executed.json").write_text("{half")
+    assert book.execute()["part/one"].cells[-1].outputs[0].text == "1\n"
+
+
+def test_writing_is_all_or_nothing(tree, monkeypatch):
+    target = tree / "file.json"
+    book.write_atomically(target, "old")
+    monkeypatch.setattr(book.Path, "replace", lambda self, other: (_ for _ in ()).throw(OSError))
+    with pytest.raises(OSError):
+        book.write_atomically(target, "new")
+    assert target.read_text() == "old"
+    assert [p for p in tree.iterdir() if p.name.endswith(".tmp")] == []

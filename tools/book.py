@@ -1,0 +1,347 @@
+"""Execute the chapters, build the site, record the outputs: what `make book` and `make record` do.
+
+    python tools/book.py build      execute what changed, then build _build/html
+    python tools/book.py execute    only execute
+    python tools/book.py record     execute what changed, then write tests/recorded
+
+A chapter is executed again when its code, a module of lrteach that it can reach, the data, the
+lock file or Python changed. Sphinx finds the results in jupyter-cache, so that it executes nothing.
+"""
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+BUILD = ROOT / "_build"
+RECORDED = ROOT / "tests" / "recorded"
+CACHE = BUILD / ".jupyter_cache"  # where jupyter-book looks for it
+STATE = BUILD / "executed.json"
+LEDGER = BUILD / "ledger.json"
+CLAIM_MIME = "application/vnd.lrteach.claim+json"
+TIMEOUT = 120  # seconds a cell
+
+# Two kernels with one thread each are twice as fast as one after the other with two.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+WORKERS = 2
+
+
+def chapters():
+    """Paths of all pages with code, by name: {'foundations/gradients': Path, ...}."""
+    from myst_nb.core.read import is_myst_markdown_notebook
+
+    return {
+        path.relative_to(BOOK).with_suffix("").as_posix(): path
+        for path in sorted(BOOK.rglob("*.md"))
+        if is_myst_markdown_notebook(path.read_text(encoding="utf-8"))
+    }
+
+
+def read_notebook(path):
+    """The notebook in a chapter's source, without outputs."""
+    from myst_nb.core.read import read_myst_markdown_notebook
+
+    return read_myst_markdown_notebook(path.read_text(encoding="utf-8"), add_source_map=True)
+
+
+def write_atomically(path, text):
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# --- what a chapter's results depend on -----------------------------------------------------
+
+
+def imported_modules(code):
+    """Modules of lrteach that a piece of code names, e.g. {'claims', 'plots'}.
+
+    Attributes of the package (`lrteach.train`, `from lrteach import train`) count as the module
+    that defines them.
+    """
+    import lrteach
+
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lrteach.")}
+        elif isinstance(node, ast.ImportFrom) and node.module == "lrteach":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lrteach."):
+            names.add(node.module.split(".")[1])
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "lrteach"
+        ):
+            names.add(node.attr)
+    return {lrteach._HOMES.get(name, name) for name in names}
+
+
+def module_files(name):
+    """The files of a module of lrteach; a package's include its data."""
+    package = ROOT / "lrteach" / name
+    if package.is_dir():
+        return sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    single = package.with_suffix(".py")
+    return [single] if single.exists() else []
+
+
+def reachable_modules(code):
+    """Modules of lrteach that a piece of code imports, directly or through each other."""
+    found, waiting = set(), imported_modules(code)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        for path in module_files(name):
+            if path.suffix == ".py":
+                waiting |= imported_modules(path.read_text(encoding="utf-8")) - found
+    return found
+
+
+def fingerprint(path):
+    """A hash of everything that can change a chapter's outputs."""
+    code = "\n".join(cell.source for cell in read_notebook(path).cells if cell.cell_type == "code")
+    runnable = re.sub(r"^\s*[%!].*$", "", code, flags=re.MULTILINE)  # IPython's own lines
+    digest = hashlib.sha256(f"{sys.version_info[:2]}".encode())
+    # Files that lie beside the chapter are its data, e.g. recorded results that it reads.
+    beside = [p for p in sorted(path.parent.iterdir()) if p.is_file() and p.suffix != ".md"]
+    files = [ROOT / "requirements.lock", ROOT / "lrteach" / "__init__.py", *beside]
+    for name in sorted(reachable_modules(runnable)):
+        files += module_files(name)
+    digest.update(code.encode())
+    for file in files:
+        digest.update(str(file.relative_to(ROOT)).encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+# --- execution ------------------------------------------------------------------------------
+
+
+def read_state():
+    try:
+        return json.loads(STATE.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def open_cache():
+    from jupyter_cache import get_cache
+
+    CACHE.parent.mkdir(parents=True, exist_ok=True)
+    return get_cache(CACHE)
+
+
+def cached(cache, notebook):
+    """The cache's record of this notebook's code, or None."""
+    try:
+        record = cache.match_cache_notebook(notebook)
+    except KeyError:
+        return None
+    try:
+        cache.get_cache_bundle(record.pk)
+    except Exception:  # the file is missing, cut off or no notebook: whatever it is, do it again
+        shutil.rmtree(CACHE / "executed" / record.hashkey, ignore_errors=True)
+        return None
+    return record
+
+
+def run(path):
+    """Execute one chapter. Returns (notebook, seconds, error message or None)."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    notebook = read_notebook(path)
+    start = time.perf_counter()
+    error = None
+    try:
+        NotebookClient(
+            notebook,
+            timeout=TIMEOUT,
+            record_timing=False,  # it would go into the cells' metadata, which the cache compares
+            resources={"metadata": {"path": str(path.parent)}},
+            extra_arguments=["--log-level=ERROR"],  # ipykernel warns about every local kernel
+        ).execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
+        error = str(failure)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                error = error or f"a cell wrote to stderr:\n{cell.source}\n---\n{output['text']}"
+    return notebook, time.perf_counter() - start, error
+
+
+def execute():
+    """Bring all chapters' results up to date. Returns {name: executed notebook}, or exits."""
+    from jupyter_cache.base import CacheBundleIn
+
+    os.environ.update(ENVIRONMENT)
+    cache, state, pages = open_cache(), read_state(), chapters()
+    prints = {name: fingerprint(path) for name, path in pages.items()}
+    stale = []
+    for name, path in pages.items():
+        record = cached(cache, read_notebook(path))
+        if record is None or state.get(name, {}).get("fingerprint") != prints[name]:
+            if record is not None:
+                cache.remove_cache(record.pk)  # so that no stale result can be used
+            stale.append(name)
+    stale.sort(key=lambda name: -state.get(name, {}).get("seconds", 0))  # the longest first
+
+    failures = {}
+    if stale:
+        print(f"Executing {len(stale)} of {len(pages)} pages with code", flush=True)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        jobs = {pool.submit(run, pages[name]): name for name in stale}
+        for job in as_completed(jobs):
+            name = jobs[job]
+            notebook, seconds, error = job.result()
+            print(f"  {name}: {'FAILED' if error else f'{seconds:.1f} s'}", flush=True)
+            if error:
+                failures[name] = error
+                continue
+            cache.cache_notebook_bundle(
+                CacheBundleIn(notebook, str(pages[name]), data={"execution_seconds": seconds}),
+                check_validity=False,
+                overwrite=True,
+            )
+            state[name] = {"fingerprint": prints[name], "seconds": round(seconds, 2)}
+            state = {key: state[key] for key in state if key in pages}
+            write_atomically(STATE, json.dumps(state, indent=1, sort_keys=True))
+    for name, error in sorted(failures.items()):
+        print(f"\n{'=' * 80}\n{pages[name].relative_to(ROOT)} failed:\n{error}", file=sys.stderr)
+    if failures:
+        sys.exit(f"\n{len(failures)} chapter(s) failed: {', '.join(sorted(failures))}")
+    return {
+        name: cache.merge_match_into_notebook(read_notebook(path))[1]
+        for name, path in pages.items()
+    }
+
+
+# --- what is made of the results ------------------------------------------------------------
+
+
+def title_of(notebook):
+    for cell in notebook.cells:
+        heading = re.search(r"^# (.+)$", cell.source, re.MULTILINE)
+        if cell.cell_type == "markdown" and heading:
+            return heading[1].strip()
+    return "untitled"
+
+
+def claims_of(notebook):
+    """All claims in the outputs of an executed notebook, in their order."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [o["data"][CLAIM_MIME] for o in outputs if CLAIM_MIME in o.get("data", {})]
+
+
+def write_ledger(notebooks):
+    """Gather the claims of all chapters for the page `claims`. Exits when an anchor is not unique."""
+    rows = []
+    for name, notebook in notebooks.items():
+        seen = set()
+        for claim in claims_of(notebook):
+            if claim["id"] in seen:
+                sys.exit(f"{name}: two claims share the anchor {claim['id']!r}: rename one")
+            seen.add(claim["id"])
+            rows.append({"chapter": name, "title": title_of(notebook), **claim})
+    write_atomically(LEDGER, json.dumps({"claims": rows}, indent=1, ensure_ascii=False))
+    return rows
+
+
+def recorded_form(notebook):
+    """The notebook as nbval replays it: code cells and text outputs, the same bytes every time."""
+    import nbformat
+
+    cells, count = [], 0
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        recorded = nbformat.v4.new_code_cell(cell.source, execution_count=count)
+        recorded.id = f"cell-{count}"
+        if cell.metadata.get("tags"):
+            recorded.metadata["tags"] = list(cell.metadata["tags"])
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                text = {"name": output.name, "text": output.text}
+                recorded.outputs.append(nbformat.v4.new_output("stream", **text))
+            elif "text/plain" in output.get("data", {}):
+                recorded.outputs.append(
+                    nbformat.v4.new_output(
+                        output.output_type, data={"text/plain": output["data"]["text/plain"]}
+                    )
+                )
+                if output.output_type == "execute_result":
+                    recorded.outputs[-1].execution_count = count
+        cells.append(recorded)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    form = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    form.nbformat_minor = 5
+    return form
+
+
+def record(notebooks):
+    """Write tests/recorded so that it mirrors book; files of chapters that are gone go too."""
+    import nbformat
+
+    wanted = {RECORDED / f"{name}.ipynb": notebook for name, notebook in notebooks.items()}
+    for path, notebook in wanted.items():
+        text = nbformat.writes(recorded_form(notebook), indent=1) + "\n"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
+            print(f"recorded {path.relative_to(ROOT)} ({len(text) / 1000:.1f} kB)")
+    for path in sorted(RECORDED.rglob("*.ipynb")):
+        if path not in wanted:
+            path.unlink()
+            print(f"removed {path.relative_to(ROOT)}")
+
+
+def build_site():
+    """Run jupyter-book with warnings as errors. Returns its exit status."""
+    command = [
+        sys.executable, "-m", "jupyter_book.cli.main", "build", "book", "-W", "-n", "--keep-going", "--all",
+        "--config", "_config.yml", "--toc", str(ROOT / "_toc.yml"), "--path-output", ".", "-q",
+    ]  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("build", "execute", "record"))
+    command = parser.parse_args().command
+    start = time.perf_counter()
+    notebooks = execute()
+    rows = write_ledger(notebooks)
+    if command == "record":
+        record(notebooks)
+    if command == "build":
+        if build_site() != 0:
+            sys.exit("The site was not built: see the messages above.")
+        state = read_state()
+        print("\nTime each chapter took when it was last executed:")
+        for name in sorted(state):
+            print(f"  {state[name]['seconds']:6.1f} s  {name}")
+        total = sum(entry["seconds"] for entry in state.values())
+        print(f"  {total:6.1f} s  all chapters, of one core ({len(rows)} claims hold)")
+        print(f"  {time.perf_counter() - start:6.1f} s  this build, in total")
+        print(f"\nOpen {(BUILD / 'html' / 'index.html').relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
