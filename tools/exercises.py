@@ -8,6 +8,7 @@ import re
 import sys
 
 import nbformat
+
 from book import BOOK, ROOT, chapters, write_atomically
 
 EXERCISES = ROOT / "exercises"
