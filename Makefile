@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint format record serve bench exercises lock clean
+.PHONY: help setup book test replay lint format record serve bench exercises lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,9 +23,19 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup.py
 book: setup ## Execute the chapters that changed and build the site into _build/html
 	$(BIN)/python tools/book.py build
 
-test: setup lint book ## Run everything that CI runs
-	$(BIN)/python -m pytest tests --nbval --nbval-current-env --nbval-cell-timeout=60 \
-	  --nbval-sanitize-with tests/recorded/sanitize.cfg -n 2 --dist loadscope
+REPLAY := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=60 \
+  --nbval-sanitize-with tests/recorded/sanitize.cfg -n 2 --dist loadscope
+
+test: setup ## Run everything that CI runs
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(BIN)/python tools/book.py build || status=1; \
+	$(REPLAY) tests || status=1; \
+	exit $$status
+
+replay: setup ## Replay the recordings as other processors would compute them
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(REPLAY) tests/recorded
+	ATEN_CPU_CAPABILITY=avx2 $(REPLAY) tests/recorded
 
 lint: setup ## Check the style of the code
 	$(BIN)/ruff check .

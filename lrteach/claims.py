@@ -57,7 +57,8 @@ def claim(
 
     Give one of: `predicted` with `rtol` (a share of it), `atol`, or both; `predicted` alone for
     bool, int and str, which must be equal; `above`, `below`, or both, which are not allowed to
-    be reached. An array holds if every entry does.
+    be reached. An array holds if every entry does. A measurement that is NaN or infinite never
+    holds: to claim that a run diverged, measure `run.diverged`.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def claim(
     Raises
     ------
     ClaimError
-        It does not hold. NaN never holds.
+        It does not hold.
     ValueError
         The claim cannot be checked as it is given.
     """
@@ -92,7 +93,7 @@ def claim(
     if values.size == 0:
         raise ValueError(f"claim {name!r}: measured is empty, so nothing would be checked")
     if bounded:
-        holds = np.ones(values.shape, bool)
+        holds = np.isfinite(values)
         if above is not None:
             holds = holds & (values > above)
         if below is not None:
@@ -104,6 +105,8 @@ def claim(
         )
     else:
         holds, expected = _near(name, values, predicted, rtol, atol)
+    if np.size(holds) == 0:
+        raise ValueError(f"claim {name!r}: what is expected is empty, so nothing would be checked")
 
     data = {
         "id": "claim-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80].strip("-"),
@@ -135,7 +138,8 @@ def _near(name, values, predicted, rtol, atol):
     allowed = (atol or 0.0) + (rtol or 0.0) * np.abs(target)
     words = [f"{100 * rtol:.3g} %"] if rtol is not None else []
     words += [f"{atol:.3g}"] if atol is not None else []
-    return np.abs(values - target) <= allowed, f"{_text(predicted)} ± {' ± '.join(words)}"
+    error = np.abs(values.astype(float) - target.astype(float))  # unsigned ints would wrap
+    return error <= allowed, f"{_text(predicted)} ± {' ± '.join(words)}"
 
 
 def _text(value):

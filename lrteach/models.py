@@ -6,6 +6,8 @@ parameters `initialise` draws from the seed of the run.
 
 import copy
 import math
+from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -22,14 +24,14 @@ def mlp(sizes=(40, 100, 100, 10), activation="relu"):
     Inputs (B, sizes[0]) give outputs (B, sizes[-1]), which are logits for a classification.
     """
     sizes = tuple(sizes)
-    if len(sizes) < 2 or any(not isinstance(n, int) or n < 1 for n in sizes):
+    if len(sizes) < 2 or any(not isinstance(n, Integral) or n < 1 for n in sizes):
         raise ValueError(f"sizes={sizes!r} is not allowed: sizes must be two or more ints >= 1")
     if activation not in _ACTIVATIONS:
         raise ValueError(
             f"activation={activation!r} is not allowed: it must be one of {sorted(_ACTIVATIONS)}"
         )
     layers = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), _ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 

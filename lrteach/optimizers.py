@@ -61,6 +61,21 @@ def _is_array(value):
     return hasattr(value, "shape") and hasattr(value, "ndim")
 
 
+def _require_array(name, value):
+    if not _is_array(value):
+        raise TypeError(
+            f"{name} must be a NumPy array or a torch tensor, not {type(value).__name__}"
+        )
+
+
+def plain(value):
+    """NumPy scalars as Python numbers, which never turn float32 arrays into float64."""
+    if isinstance(value, (tuple, list)):
+        return tuple(plain(part) for part in value)
+    scalar = isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0
+    return value.item() if scalar else value
+
+
 def sqrt(x):
     """The square root in the library that `x` comes from."""
     return x.sqrt() if hasattr(x, "sqrt") else np.sqrt(x)
@@ -95,6 +110,8 @@ class Rule:
                 f"{formula.__name__} is no update rule: its signature must be "
                 "(theta, g, <state> ..., *, lr, <hyperparameter>=<default> ...)"
             )
+        if "t" in positional:
+            raise TypeError(f"{formula.__name__}: t counts updates, so no state can be named t")
         self.formula = formula
         self.slots = tuple(positional[2:])
         self.uses_t = "t" in [p.name for p in keywords]
@@ -110,10 +127,7 @@ class Rule:
 
     def init(self, theta):
         """The state before the first update: `t` = 0 and every slot zero, shaped as theta."""
-        if not _is_array(theta):
-            raise TypeError(
-                f"theta must be a NumPy array or a torch tensor, not {type(theta).__name__}"
-            )
+        _require_array("theta", theta)
         return {"t": 0} | {name: _zeros_like(theta) for name in self.slots}
 
     def __call__(self, theta, g, state, *, lr, **hyper):
@@ -133,11 +147,13 @@ class Rule:
         Raises
         ------
         TypeError
-            A keyword that is not a hyperparameter of this rule.
+            A keyword that is not a hyperparameter of this rule; theta or g is no array.
         ValueError
             A value out of range, or shapes that do not fit.
         """
         self.check(lr=lr, **hyper)
+        _require_array("theta", theta)
+        _require_array("g", g)
         if theta.shape != g.shape:
             raise ValueError(
                 f"theta and g must have one shape, not {tuple(theta.shape)} and {tuple(g.shape)}"
@@ -147,9 +163,14 @@ class Rule:
                 f"state has {sorted(state)}, but {self.__name__} keeps "
                 f"{sorted(['t', *self.slots])}: start from {self.__name__}.init(theta)"
             )
+        slots = [state[name] for name in self.slots]
+        if any(slot.shape != theta.shape for slot in slots):
+            raise ValueError(
+                f"state and theta must have one shape: start from {self.__name__}.init(theta)"
+            )
         t = state["t"] + 1
-        new = self.update(theta, g, [state[name] for name in self.slots], t, _per_run(lr, theta),
-                          self.defaults | hyper)  # fmt: skip
+        hyper = self.defaults | {name: plain(value) for name, value in hyper.items()}
+        new = self.update(theta, g, slots, t, _per_run(plain(lr), theta), hyper)
         return new[0], {"t": t} | dict(zip(self.slots, new[1:], strict=True))
 
     def update(self, theta, g, slots, t, lr, hyper):
@@ -160,7 +181,13 @@ class Rule:
         if self.uses_t:
             hyper = hyper | {"t": t}
         new = self.formula(theta, g, *slots, lr=lr, **hyper)
-        return new if isinstance(new, tuple) else (new,)
+        new = new if isinstance(new, tuple) else (new,)
+        if len(new) != 1 + len(self.slots):
+            raise TypeError(
+                f"{self.__name__} must return {', '.join(('theta', *self.slots))}, "
+                f"not {len(new)} values"
+            )
+        return new
 
     def check(self, lr, **hyper):
         """Raise TypeError for an unknown hyperparameter, ValueError for a value out of range."""

@@ -94,17 +94,18 @@ def rate_colors(lrs):
 
 
 def line(ax, x, y, label=None, **kwargs):
-    """Draw y over x. Where the curve leaves the axes' limits, or is not finite, a mark says so.
+    """Draw y over x. Where the curve first leaves the axes' limits, or ends in NaN, is a mark.
 
-    Set the limits of `ax` first. The mark is a triangle at the edge, where the curve was last
-    seen. Returns the line.
+    Set the limits of `ax` first. The mark is a triangle at the edge, at the first x whose y is
+    not seen. A curve that comes in from outside has not left. Returns the line.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     low, high = sorted(ax.get_ylim())
     outside = ~np.isfinite(y) | (y > high) | (y < low)
     (drawn,) = ax.plot(x, np.where(np.isfinite(y), y, np.nan), label=label, **kwargs)
-    if outside.any():
-        first = int(np.argmax(outside))
+    leaves = outside & ~np.concatenate([[not outside.all()], outside[:-1]])
+    if leaves.any():
+        first = int(np.argmax(leaves))
         up = not (np.isfinite(y[first]) and y[first] < low)
         ax.plot(
             x[first], high if up else low, marker="^" if up else "v", markersize=9,

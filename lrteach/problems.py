@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["Quadratic", "quadratic", "Valley", "rosenbrock", "LeastSquares", "descend"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quadratic:
     """½ Σ hᵢ xᵢ²: a bowl whose curvatures are `curvatures`, with its minimum 0 at the origin."""
 
@@ -84,7 +84,7 @@ def rosenbrock(a=1.0, b=100.0):
     return Valley(a, b)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeastSquares:
     """(1/2N) ‖X w − y‖²: linear regression on the rows of X (N, n) with targets y (N,)."""
 

@@ -10,6 +10,7 @@ are rates; use them with `lr=1`. Past its end a schedule holds its last value.
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import inf, isfinite
 from numbers import Integral, Real
 
@@ -88,8 +89,7 @@ class Schedule:
             _is_count(after),
             "after", after, "an int >= 1, because this schedule has no end of its own",
         )  # fmt: skip
-        first = self._leading_to(other(0)) if self.steps == after else self
-        return _Then(first, other, int(after))
+        return _Then(self._leading_to(other(0)), other, int(after))
 
     def _leading_to(self, rate):
         return self
@@ -122,6 +122,9 @@ class _Then(Schedule):
     @property
     def steps(self):
         return None if self.second.steps is None else self.after + self.second.steps
+
+    def _leading_to(self, rate):
+        return replace(self, second=self.second._leading_to(rate))
 
     def value(self, t):
         t = t.astype(np.int64)
@@ -207,10 +210,10 @@ class multistep(Schedule):
             milestones = tuple(self.milestones)
         except TypeError:
             milestones = (None,)
-        increasing = all(a < b for a, b in zip(milestones, milestones[1:], strict=False)
-                         if _is_count(a) and _is_count(b))  # fmt: skip
         _require(
-            milestones and all(_is_count(m) for m in milestones) and increasing,
+            milestones
+            and all(_is_count(m) for m in milestones)
+            and all(a < b for a, b in pairwise(milestones)),
             "milestones", self.milestones, "increasing ints >= 1",
         )  # fmt: skip
         object.__setattr__(self, "milestones", tuple(int(m) for m in milestones))
@@ -362,6 +365,9 @@ class warmup(Schedule):
 
 def _check(schedule):
     """Check the arguments that schedules share: steps, peak, end, gamma."""
+    for name, value in vars(schedule).items():
+        if isinstance(value, np.generic):  # np.int8(127) + 1 would be -128
+            object.__setattr__(schedule, name, value.item())
     endless = type(schedule).__dataclass_fields__["steps"].default is None
     _require(
         _is_count(schedule.steps) or (endless and schedule.steps is None),

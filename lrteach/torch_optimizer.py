@@ -4,7 +4,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lrteach.optimizers import Rule
+from lrteach.optimizers import Rule, plain
 
 __all__ = ["TorchOptimizer"]
 
@@ -37,18 +37,29 @@ class TorchOptimizer(Optimizer):
     def __init__(self, params, rule, *, lr, **hyper):
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a rule such as lrteach.optimizers.adam, not {rule!r}")
-        rule.check(lr=lr, **hyper)
         self.rule = rule
-        super().__init__(params, {"lr": lr, **rule.defaults, **hyper})
+        self._check(lr=lr, **hyper)
+        defaults = {"lr": lr, **rule.defaults, **hyper}
+        super().__init__(params, {name: plain(value) for name, value in defaults.items()})
+
+    def _check(self, lr, **hyper):
+        self.rule.check(lr=lr, **hyper)
+        if getattr(lr, "ndim", 0) > 0:
+            raise ValueError(f"lr={lr!r} is not allowed: lr must be one number for each group")
 
     def add_param_group(self, param_group):
         """Add a group of parameters, checked like the arguments of the constructor."""
-        own = {k: v for k, v in param_group.items() if k not in ("params", "param_names")}
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, not {type(param_group).__name__}")
         # Groups of a loaded or scheduled optimizer also carry what torch's schedulers keep there.
         schedulers = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
-        own = {k: v for k, v in own.items() if k not in schedulers}
-        self.rule.check(**{"lr": self.defaults["lr"], **own})
-        super().add_param_group(param_group)
+        others = {"params", "param_names", *schedulers}
+        own = {name: plain(value) for name, value in param_group.items() if name not in others}
+        self._check(**{"lr": self.defaults["lr"], **own})
+        super().add_param_group(param_group | own)
+
+    def __getstate__(self):
+        return super().__getstate__() | {"rule": self.rule}
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -57,20 +68,22 @@ class TorchOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for group in self.param_groups:  # all checks come before the first change
+            self._check(**{name: group[name] for name in ("lr", *self.rule.defaults)})
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    raise ValueError(
+                        f"{self.rule.__name__} cannot use a sparse gradient (of a parameter of "
+                        f"shape {tuple(parameter.shape)}): build the embedding with sparse=False"
+                    )
         for group in self.param_groups:
             hyper = {name: group[name] for name in self.rule.defaults}
-            self.rule.check(lr=group["lr"], **hyper)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._update(parameter, group["lr"], hyper)
         return loss
 
     def _update(self, parameter, lr, hyper):
-        if parameter.grad.is_sparse:
-            raise ValueError(
-                f"{self.rule.__name__} cannot use a sparse gradient (of a parameter of shape "
-                f"{tuple(parameter.shape)}): build the embedding with sparse=False"
-            )
         state = self.state[parameter]
         if not state:
             state.update(self.rule.init(parameter))

@@ -2,15 +2,17 @@
 
 import math
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lrteach.models import fresh_copy
-from lrteach.optimizers import Rule
+from lrteach.optimizers import Rule, plain
 from lrteach.schedules import Schedule, constant
 
 __all__ = ["train", "Run", "batches", "device"]
@@ -123,7 +125,8 @@ def train(
     batch_size : int or None
         Examples per update, drawn without replacement within each pass; None is the whole set.
     seed : int
-        Determines the first parameters and the order of the batches, and nothing else does.
+        Determines the first parameters, the order of the batches and the draws of layers such
+        as dropout, and nothing else does.
     initialise : bool
         False starts from the model's present parameters.
     loss : function(outputs, targets) -> scalar tensor, or None
@@ -144,10 +147,16 @@ def train(
     TypeError, ValueError
         An argument that cannot be used; the message names it.
     """
-    counts = {"steps": steps, "batch_size": batch_size or 1, "eval_every": eval_every or 1}
-    _check_arguments(rule, lr, hyper, counts, batch_size, len(data.x_train), clip)
+    _check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip)
+    if batch_size is not None and batch_size > len(data.x_train):
+        raise ValueError(
+            f"batch_size={batch_size} is not allowed: there are {len(data.x_train)} training "
+            "examples"
+        )
+    lr = plain(lr)
     schedule = _schedule(schedule, steps)
     plan = lr * schedule(np.arange(steps))
+    rule.check(lr=plan)
     loss = loss or default_loss(data.y_train)
     where = device()
     model = fresh_copy(model, seed if initialise else None).to(where, dtype)
@@ -155,7 +164,7 @@ def train(
 
     theta, g = flatten(model)
     slots = [torch.zeros_like(theta) for _ in rule.slots]
-    hyper = rule.defaults | hyper
+    hyper = rule.defaults | {name: plain(value) for name, value in hyper.items()}
     eval_every = eval_every or steps
     losses, rates, grad_norms = [], [], []
     evaluations = [(0, *evaluate(model, *parts["val"], loss))]
@@ -165,32 +174,34 @@ def train(
         progress = sys.stderr.isatty()
     x, y = parts["train"]
     order = batches(len(x), batch_size, seed)
-    for t in tqdm(range(steps), disable=not progress, desc=rule.__name__, leave=False):
-        batch = torch.from_numpy(next(order)).to(where)
-        g.zero_()
-        value = loss(model(x[batch]), y[batch])
-        value.backward()
-        losses.append(value.item())
-        if not math.isfinite(losses[-1]):
-            diverged, status = True, f"diverged: the loss is {losses[-1]} after {t} updates"
-            break
-        norm = torch.linalg.vector_norm(g)
-        if clip is not None:
-            g.mul_(torch.clamp(clip / norm, max=1.0))
-        rate = lr * schedule(t)
-        with torch.no_grad():
-            new_theta, *slots = rule.update(theta, g, slots, t + 1, rate, hyper)
-            theta.copy_(new_theta)
-        rates.append(rate)
-        grad_norms.append(norm.item())
-        if (t + 1) % eval_every == 0 or t + 1 == steps:
-            evaluations.append((t + 1, *evaluate(model, *parts["val"], loss)))
-            if not math.isfinite(evaluations[-1][1]):
-                diverged = True
-                status = (
-                    f"diverged: the validation loss is {evaluations[-1][1]} after {t + 1} updates"
-                )
+    with _own_random_numbers(seed, where):
+        for t in tqdm(range(steps), disable=not progress, desc=rule.__name__, leave=False):
+            batch = torch.from_numpy(next(order)).to(where)
+            g.zero_()
+            value = loss(model(x[batch]), y[batch])
+            value.backward()
+            losses.append(value.item())
+            if not math.isfinite(losses[-1]):
+                diverged, status = True, f"diverged: the loss is {losses[-1]} after {t} updates"
                 break
+            norm = torch.linalg.vector_norm(g)
+            if clip is not None:
+                g.mul_(torch.clamp(clip / norm, max=1.0))
+            rate = lr * schedule(t)
+            with torch.no_grad():
+                new_theta, *slots = rule.update(theta, g, slots, t + 1, rate, hyper)
+                theta.copy_(new_theta)
+            rates.append(rate)
+            grad_norms.append(norm.item())
+            if (t + 1) % eval_every == 0 or t + 1 == steps:
+                evaluations.append((t + 1, *evaluate(model, *parts["val"], loss)))
+                val_loss = evaluations[-1][1]
+                if not math.isfinite(val_loss) or not theta.isfinite().all():
+                    what = f"the validation loss is {val_loss}"
+                    if math.isfinite(val_loss):  # units that a ReLU keeps at zero hide it
+                        what = "parameters are not finite"
+                    diverged, status = True, f"diverged: {what} after {t + 1} updates"
+                    break
 
     _check_rates(rates, plan)
     eval_steps, val_losses, val_accuracies = (
@@ -214,6 +225,14 @@ def train(
             "batch_size": batch_size, "seed": seed, "clip": clip, **hyper,
         },
     )  # fmt: skip
+
+
+@contextmanager
+def _own_random_numbers(seed, where):
+    """Inside, torch draws (for dropout, say) from `seed`; outside, its state is as it was."""
+    with torch.random.fork_rng([where] if where.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def batches(n, batch_size, seed):
@@ -281,7 +300,7 @@ def _tensors(data, part, where, dtype):
 def _schedule(schedule, steps):
     if schedule is None:
         return constant()
-    if not isinstance(schedule, Schedule):
+    if callable(schedule) and not isinstance(schedule, Schedule):
         schedule = schedule(steps=steps)
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a Schedule or make one, not {type(schedule).__name__}")
@@ -298,16 +317,21 @@ def _check_rates(rates, plan):
             )
 
 
-def _check_arguments(rule, lr, hyper, counts, batch_size, n, clip):
+def _check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip):
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be a rule such as lrteach.optimizers.sgd, not {rule!r}")
     rule.check(lr=lr, **hyper)
     if isinstance(lr, np.ndarray) or torch.is_tensor(lr):
-        raise TypeError("lr must be one number: one run has one rate")
-    for name, value in counts.items():
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} is not allowed: {name} must be an int >= 1")
-    if batch_size is not None and batch_size > n:
-        raise ValueError(f"batch_size={batch_size} is not allowed: there are {n} training examples")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip={clip!r} is not allowed: clip must be None or > 0")
+        raise TypeError(f"lr must be one number, not {lr!r}: one run has one rate")
+    for name, value, low, optional in (
+        ("steps", steps, 1, False),
+        ("batch_size", batch_size, 1, True),
+        ("eval_every", eval_every, 1, True),
+        ("seed", seed, 0, False),
+    ):
+        whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+        if not whole and not (optional and value is None):
+            words = f"an int >= {low}" + (" or None" if optional else "")
+            raise ValueError(f"{name}={value!r} is not allowed: {name} must be {words}")
+    if clip is not None and not (isinstance(clip, Real) and clip > 0):
+        raise ValueError(f"clip={clip!r} is not allowed: clip must be None or a number > 0")
