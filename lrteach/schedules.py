@@ -9,7 +9,7 @@ are rates; use them with `lr=1`. Past its end a schedule holds its last value.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf, isfinite
 from numbers import Integral, Real
@@ -47,7 +47,7 @@ class Schedule:
     `t >= steps` every schedule returns `value(steps)`.
     """
 
-    steps: int | None = None
+    steps: int | None = None  # where it has to be given: `steps: int = field()`
 
     def value(self, t):
         """The formula: t is a float64 array within [0, steps]; returns an array of its shape."""
@@ -71,6 +71,7 @@ class Schedule:
         steps = np.asarray(t)
         if steps.dtype.kind not in "iu":
             raise TypeError(f"t must be an int or an array of ints, not {t!r}")
+        steps = steps.astype(np.int64)
         if steps.size and steps.min() < 0:
             raise ValueError(f"t={t!r} is not allowed: t counts updates from 0")
         if self.steps is not None:
@@ -274,7 +275,7 @@ class polynomial(Schedule):
     torch: `PolynomialLR(total_iters=steps, power=power)` for end = 0; optax: `polynomial_schedule`.
     """
 
-    steps: int
+    steps: int = field()
     power: float = 2.0
     peak: float = 1.0
     end: float = 0.0
@@ -297,7 +298,7 @@ class linear(Schedule):
     recursion agrees to rounding; optax: `linear_schedule`.
     """
 
-    steps: int
+    steps: int = field()
     peak: float = 1.0
     end: float = 0.0
 
@@ -315,10 +316,11 @@ class cosine(Schedule):
     .. math:: \eta_t = \eta_T + \tfrac12 (\eta_0 - \eta_T)\,(1 + \cos \pi t/T)
 
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. (5), without restarts. torch:
-    `CosineAnnealingLR(T_max=steps, eta_min=end)`, which climbs again past T; this one stays.
+    `CosineAnnealingLR(T_max=steps, eta_min=end)`, which climbs again past T; this one stays. There
+    `eta_min` is a rate; here `end` is in the units of `peak`.
     """
 
-    steps: int
+    steps: int = field()
     peak: float = 1.0
     end: float = 0.0
 
@@ -341,7 +343,7 @@ class warmup(Schedule):
     transformers starts at 0.
     """
 
-    steps: int
+    steps: int = field()
     peak: float | None = None
     start: float | None = None
 

@@ -148,11 +148,6 @@ def train(
         An argument that cannot be used; the message names it.
     """
     _check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip)
-    if batch_size is not None and batch_size > len(data.x_train):
-        raise ValueError(
-            f"batch_size={batch_size} is not allowed: there are {len(data.x_train)} training "
-            "examples"
-        )
     lr = plain(lr)
     schedule = _schedule(schedule, steps)
     plan = lr * schedule(np.arange(steps))
@@ -241,6 +236,8 @@ def batches(n, batch_size, seed):
     Passes are shuffled by NumPy from `seed`; what is left at the end of a pass, smaller than a
     batch, is skipped. `batch_size=None` yields all n in order, every time.
     """
+    if batch_size is not None and not 1 <= batch_size <= n:
+        raise ValueError(f"batch_size={batch_size} is not allowed: there are {n} training examples")
     rng = np.random.default_rng([seed, 1])  # not the stream that draws the parameters
     while True:
         if batch_size is None:

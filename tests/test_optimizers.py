@@ -1,0 +1,510 @@
+"""Tests of lrteach.optimizers: every rule against torch.optim, and what its formula promises."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrteach import optimizers
+from lrteach.optimizers import (
+    Rule,
+    adadelta,
+    adagrad,
+    adam,
+    adamw,
+    heavy_ball,
+    nesterov,
+    rmsprop,
+    rule,
+    sgd,
+)
+
+# rule, torch's class, torch's extra keywords, hyperparameter sets
+COMPARISONS = [
+    (sgd, torch.optim.SGD, {}, [{}]),
+    (
+        heavy_ball,
+        torch.optim.SGD,
+        {},
+        [{"momentum": 0.9}, {"momentum": 0.0}, {"momentum": 0.999}],
+    ),
+    (
+        nesterov,
+        torch.optim.SGD,
+        {"nesterov": True},
+        [{"momentum": 0.9}, {"momentum": 0.5}, {"momentum": 0.999}],
+    ),
+    (adagrad, torch.optim.Adagrad, {}, [{}, {"eps": 1e-30}, {"eps": 1.0}]),
+    (
+        rmsprop,
+        torch.optim.RMSprop,
+        {},
+        [{}, {"alpha": 0.9, "eps": 1e-30}, {"alpha": 0.0}, {"alpha": 0.5, "eps": 10.0}],
+    ),
+    (
+        adadelta,
+        torch.optim.Adadelta,
+        {},
+        [{}, {"rho": 0.5, "eps": 1e-20}, {"rho": 0.0, "eps": 1.0}, {"rho": 0.99}],
+    ),
+    (
+        adam,
+        torch.optim.Adam,
+        {},
+        [
+            {},
+            {"betas": (0.0, 0.999)},
+            {"betas": (0.9, 0.9), "eps": 1e-30},
+            {"betas": (0.0, 0.0), "eps": 1.0},
+            {"betas": (0.99, 0.5), "eps": 1e3},
+        ],
+    ),
+    (
+        adamw,
+        torch.optim.AdamW,
+        {},
+        [
+            {},
+            {"weight_decay": 0.0},
+            {"weight_decay": 5.0, "betas": (0.0, 0.999)},
+            {"weight_decay": 0.1, "betas": (0.9, 0.9), "eps": 1e-30},
+        ],
+    ),
+]
+CASES = [
+    pytest.param(ours, theirs, extra, hyper, id=f"{ours.__name__}-{hyper}")
+    for ours, theirs, extra, sets in COMPARISONS
+    for hyper in sets
+]
+RULES = [case[0] for case in COMPARISONS]
+each_rule = pytest.mark.parametrize("each", RULES, ids=lambda r: r.__name__)
+LR = 0.03
+
+
+def gradient_stream(seed, steps, shape):
+    """Gradients that no pattern helps: signs change, tails are heavy, some are exactly zero."""
+    rng = np.random.default_rng(seed)
+    g = rng.standard_t(2, (steps, *shape))
+    g *= rng.choice([1e-3, 1.0, 1e2], (steps, *shape))
+    g[rng.random(g.shape) < 0.1] = 0.0
+    return g
+
+
+def run(rule, theta, gradients, lr=LR, **hyper):
+    state = rule.init(theta)
+    path = []
+    for g in gradients:
+        theta, state = rule(theta, g, state, lr=lr, **hyper)
+        path.append(theta)
+    return path
+
+
+def descend(rule, curvature, theta, lr, steps=25, **hyper):
+    """A run on a quadratic, whose gradient depends on where the run is."""
+    state = rule.init(theta)
+    for _ in range(steps):
+        theta, state = rule(theta, curvature * theta, state, lr=lr, **hyper)
+    return theta
+
+
+def torch_path(optimizer_class, theta, gradients, **hyper):
+    p = torch.nn.Parameter(torch.from_numpy(theta.copy()))
+    optimizer = optimizer_class([p], **hyper)
+    path = []
+    for g in gradients:
+        p.grad = torch.from_numpy(g.copy())
+        optimizer.step()
+        path.append(p.detach().numpy().copy())
+    return path
+
+
+# --- Against torch.optim -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("ours, theirs, extra, hyper", CASES)
+def test_equals_torch_optim_at_every_one_of_120_steps(ours, theirs, extra, hyper, scale):
+    rng = np.random.default_rng(1)
+    theta = rng.normal(size=(4, 5)) * 10
+    gradients = scale * gradient_stream(2, 120, theta.shape)
+    if {"alpha", "betas"} & set(ours.defaults) and (
+        hyper.get("alpha") == 0 or hyper.get("betas", (0, 1))[1] == 0
+    ):
+        gradients[gradients == 0] = scale  # without memory, 0 / eps needs no comparison
+    expected = torch_path(theirs, theta, gradients, lr=LR, **extra, **hyper)
+
+    in_numpy = run(ours, theta, gradients, **hyper)
+    in_torch = run(ours, torch.from_numpy(theta), torch.from_numpy(gradients), **hyper)
+    # Where theta was large before, it carries the rounding errors of that size.
+    largest = np.maximum.accumulate(np.abs(expected))
+    for t, (a, b, want) in enumerate(zip(in_numpy, in_torch, expected, strict=True)):
+        tolerance = 1e-12 * np.maximum(1, largest[t])
+        assert np.all(np.abs(a - want) <= tolerance), f"NumPy form, update {t + 1}"
+        assert np.all(np.abs(b.numpy() - want) <= tolerance), f"torch form, update {t + 1}"
+    assert not np.array_equal(in_numpy[-1], theta)
+
+
+@each_rule
+def test_the_defaults_are_those_of_torch(each):
+    theirs, extra = next((c[1], c[2]) for c in COMPARISONS if c[0] is each)
+    if theirs is torch.optim.SGD:
+        extra = {**extra, "momentum": 0.9}  # torch has no default momentum but 0
+    defaults = theirs([torch.zeros(1)], lr=LR, **extra).defaults
+    assert {name: defaults[name] for name in each.defaults} == each.defaults
+
+
+# --- Properties ----------------------------------------------------------------------------------
+
+scales = st.floats(1e-6, 1e6)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, c=scales)
+@pytest.mark.parametrize(
+    "each, hyper",
+    [
+        (adagrad, {"eps": 0.0}),
+        (rmsprop, {"eps": 0.0}),
+        (adam, {"eps": 0.0}),
+        (adamw, {"eps": 0.0, "weight_decay": 0.1}),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_path_of_adaptive_rules_does_not_depend_on_the_gradients_scale(each, hyper, seed, c):
+    gradients = gradient_stream(seed, 20, (3,))
+    gradients[gradients == 0] = 1.0  # 0 / 0 at the first step has no answer
+    theta = np.array([1.0, -2.0, 30.0])
+    np.testing.assert_allclose(
+        run(each, theta, c * gradients, **hyper), run(each, theta, gradients, **hyper), rtol=1e-10
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, c=scales)
+@pytest.mark.parametrize("each", [sgd, heavy_ball, nesterov], ids=lambda r: r.__name__)
+def test_for_sgd_and_momentum_a_scaled_gradient_is_a_scaled_rate(each, seed, c):
+    gradients = gradient_stream(seed, 20, (3,))
+    theta = np.array([1.0, -2.0, 30.0])
+    scaled = run(each, theta, c * gradients, lr=LR)
+    same = run(each, theta, gradients, lr=c * LR)
+    scale = 1 + np.abs(same).max()
+    np.testing.assert_allclose(scaled, same, rtol=1e-10, atol=1e-10 * scale)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, c=scales)
+def test_adadelta_moves_c_times_as_far_when_theta_and_eps_have_units_of_c(seed, c):
+    # Δ has the units of sqrt(eps) / sqrt(eps) · g: gradients times c with eps times c² leave
+    # sqrt(v + eps) / g alone and make sqrt(u + eps), so every step, c times as large.
+    gradients = gradient_stream(seed, 20, (3,))
+    theta = np.zeros(3)
+    moved = run(adadelta, theta, gradients, lr=1.0, eps=1e-6)
+    scaled = run(adadelta, theta, c * gradients, lr=1.0, eps=1e-6 * c**2)
+    np.testing.assert_allclose(scaled, c * np.array(moved), rtol=1e-9, atol=1e-12 * c)
+
+
+def test_adam_first_step_is_lr_whatever_the_gradient():
+    g = np.array([1e-6, -1.0, 1e6])
+    theta, _ = adam(np.zeros(3), g, adam.init(np.zeros(3)), lr=LR, eps=0.0)
+    np.testing.assert_allclose(theta, -LR * np.sign(g), rtol=1e-15)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=seeds,
+    k=st.integers(1, 19),
+    tail=st.sampled_from([(), (3,), (17,), (2, 5)]),
+)
+@each_rule
+def test_k_runs_at_once_are_bit_identical_to_single_runs(each, library, seed, k, tail):
+    rng = np.random.default_rng(seed)
+    theta = rng.normal(size=(k, *tail))
+    curvature = rng.uniform(0.1, 10, tail)
+    lrs = 10 ** rng.uniform(-4, -1.5, k)
+    if library == "torch":
+        theta, curvature, lrs = map(torch.as_tensor, (theta, curvature, lrs))
+    together = descend(each, curvature, theta, lrs)
+    for i in range(k):
+        alone = descend(each, curvature, theta[i : i + 1].reshape(tail), float(lrs[i]))
+        assert np.array_equal(np.asarray(together[i]), np.asarray(alone))
+
+
+@each_rule
+def test_one_run_that_overflows_leaves_the_others_bit_identical(each):
+    theta = np.random.default_rng(3).normal(size=(3, 4))
+    lrs = np.array([0.01, 1e300, 0.03])
+    with np.errstate(all="ignore"):
+        together = descend(each, np.float64(5.0), theta, lrs, steps=60)
+    kept = descend(each, np.float64(5.0), theta[[0, 2]], lrs[[0, 2]], steps=60)
+    assert np.array_equal(together[[0, 2]], kept)
+    assert not np.all(np.abs(together[1]) < 1e100)
+
+
+@each_rule
+def test_numpy_and_torch_are_bit_identical_in_float64_where_no_root_is_taken(each):
+    # IEEE 754 rounds + - * / in one way. torch's square root (MKL's) is at times one bit off.
+    theta = np.random.default_rng(4).normal(size=(37,))
+    gradients = gradient_stream(5, 100, theta.shape)
+    ours = np.array(run(each, theta, gradients))
+    torchs = torch.stack(run(each, torch.from_numpy(theta), torch.from_numpy(gradients))).numpy()
+    if each in (sgd, heavy_ball, nesterov):
+        assert np.array_equal(ours, torchs)
+    else:
+        np.testing.assert_allclose(torchs, ours, rtol=0, atol=1e-14 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor], ids=["numpy", "torch"])
+@each_rule
+def test_a_call_changes_none_of_its_arguments(each, make):
+    theta, g = make([[1.0, -2.0], [3.0, 4.0]]), make([[0.5, 0.0], [-1.0, 2.0]])
+    lr, state = make([0.1, 0.2]), each.init(theta)
+    _, state = each(theta, g, state, lr=lr)
+    before = copy.deepcopy((theta, g, lr, state))
+    first = each(theta, g, state, lr=lr)
+    for a, b in zip((theta, g, lr), before[:3], strict=True):
+        assert np.array_equal(np.asarray(a), np.asarray(b))
+    assert state.keys() == before[3].keys()
+    assert all(np.array_equal(np.asarray(state[k]), np.asarray(before[3][k])) for k in state)
+    again = each(theta, g, state, lr=lr)
+    assert np.array_equal(np.asarray(first[0]), np.asarray(again[0]))
+
+
+@pytest.mark.parametrize(
+    "lr", [0.1, np.float64(0.1), np.array(0.1), np.array([0.1, 0.2])], ids=repr
+)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@each_rule
+def test_float32_parameters_stay_float32_whatever_the_type_of_lr(each, library, lr):
+    theta = np.ones((2, 3), np.float32)
+    if library == "torch":
+        theta = torch.from_numpy(theta)
+    new, state = each(theta, theta, each.init(theta), lr=lr)
+    assert new.dtype == theta.dtype
+    assert all(state[name].dtype == theta.dtype for name in each.slots)
+
+
+def test_numpy_hyperparameters_keep_float32_and_give_the_same_numbers():
+    theta = np.ones(3, np.float32)
+    betas, eps = (0.8, 0.99), 1e-6
+    want, _ = adam(theta, theta, adam.init(theta), lr=LR, betas=betas, eps=eps)
+    got, state = adam(
+        theta, theta, adam.init(theta), lr=LR, betas=tuple(np.array(betas)), eps=np.float64(eps)
+    )
+    assert got.dtype == state["m"].dtype == np.float32
+    assert np.array_equal(got, want)
+
+
+def test_a_torch_rate_for_numpy_runs_and_the_other_way_round():
+    theta = np.ones((2, 3))
+    lr = np.array([0.1, 0.2])
+    want, _ = sgd(theta, theta, sgd.init(theta), lr=lr)
+    assert np.array_equal(sgd(theta, theta, {"t": 0}, lr=torch.tensor(lr))[0], want)
+    tensor = torch.from_numpy(theta)
+    assert np.array_equal(sgd(tensor, tensor, {"t": 0}, lr=lr)[0].numpy(), want)
+
+
+def test_gradients_flow_through_an_update_to_the_rate():
+    lr = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    theta = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    new, _ = sgd(theta, theta, sgd.init(theta), lr=lr)
+    new.sum().backward()
+    assert lr.grad.item() == -3.0
+
+
+# --- The declaration -----------------------------------------------------------------------------
+
+DECLARED = {
+    sgd: ((), {}, False),
+    heavy_ball: (("b",), {"momentum": 0.9}, False),
+    nesterov: (("b",), {"momentum": 0.9}, False),
+    adagrad: (("s",), {"eps": 1e-10}, False),
+    rmsprop: (("v",), {"alpha": 0.99, "eps": 1e-8}, False),
+    adadelta: (("v", "u"), {"rho": 0.9, "eps": 1e-6}, False),
+    adam: (("m", "v"), {"betas": (0.9, 0.999), "eps": 1e-8}, True),
+    adamw: (("m", "v"), {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}, True),
+}
+
+
+@each_rule
+def test_slots_defaults_and_uses_t_are_as_declared(each):
+    assert (each.slots, each.defaults, each.uses_t) == DECLARED[each]
+
+
+def test_every_rule_of_the_module_is_tested_here():
+    public = {getattr(optimizers, name) for name in optimizers.__all__}
+    assert {r for r in public if isinstance(r, Rule)} == set(RULES) == set(DECLARED)
+
+
+@each_rule
+def test_init_counts_from_zero_and_makes_zeros_like_theta(each):
+    for theta in (np.ones((2, 3), np.float32), torch.ones(2, 3, dtype=torch.bfloat16)):
+        state = each.init(theta)
+        assert list(state) == ["t", *each.slots] and state["t"] == 0
+        for name in each.slots:
+            assert type(state[name]) is type(theta)
+            assert state[name].dtype == theta.dtype and state[name].shape == theta.shape
+            assert not state[name].any()
+
+
+@each_rule
+def test_t_counts_updates_from_one(each):
+    theta = np.ones(2)
+    _, state = each(theta, theta, each.init(theta), lr=LR)
+    assert state["t"] == 1
+    _, state = each(theta, theta, state, lr=LR)
+    assert state["t"] == 2
+
+
+@each_rule
+def test_a_rule_pickles_and_copies_to_itself(each):
+    assert pickle.loads(pickle.dumps(each)) is each
+    assert copy.deepcopy(each) is each and copy.copy(each) is each
+
+
+@each_rule
+def test_a_rule_carries_the_documentation_of_its_formula(each):
+    assert each.__doc__ == each.formula.__doc__
+    assert ".. math::" in each.__doc__ and "Source:" in each.__doc__
+    assert repr(each) == f"<rule {each.__name__}>"
+
+
+# --- Bad input -----------------------------------------------------------------------------------
+
+FINITE = "finite and >= 0"
+UNIT = "in [0, 1)"
+PAIR = "a pair of numbers in [0, 1)"
+BAD_VALUES = [
+    *((sgd, "lr", value, FINITE) for value in (-1e-9, np.nan, np.inf, "0.1", None, True, [0.1])),
+    (sgd, "lr", np.array([0.1, -0.2]), FINITE),
+    (sgd, "lr", torch.tensor([0.1, np.nan]), FINITE),
+    *((heavy_ball, "momentum", value, UNIT) for value in (-0.1, 1.0, 1, np.nan, "0.9", None)),
+    (nesterov, "momentum", 1.5, UNIT),
+    *((rmsprop, "alpha", value, UNIT) for value in (-0.1, 1.0, np.inf)),
+    *((adadelta, "rho", value, UNIT) for value in (-0.1, 1.0, np.array([0.5]))),
+    *((adam, "betas", value, PAIR) for value in (0.9, (0.9,), (0.9, 1.0), (-0.1, 0.9), "ab")),
+    (adam, "betas", (0.9, np.nan), PAIR),
+    (adam, "betas", (0.9, 0.99, 0.999), PAIR),
+    *((adagrad, "eps", value, FINITE) for value in (-1e-8, np.inf, np.nan)),
+    *((adamw, "weight_decay", value, FINITE) for value in (-0.01, np.inf, False)),
+]
+
+
+@pytest.mark.parametrize("each, name, value, words", BAD_VALUES, ids=repr)
+def test_a_bad_value_is_refused_with_its_name_its_value_and_the_range(each, name, value, words):
+    theta = np.ones(2)
+    hyper = {"lr": LR} | {name: value}
+    message = f"{name}={value!r} is not allowed: {name} must be {words}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        each(theta, theta, each.init(theta), **hyper)
+
+
+@pytest.mark.parametrize("name", ["momentum", "t", "m", "weight_decay"])
+def test_an_unknown_keyword_is_a_type_error_that_lists_the_known_ones(name):
+    theta = np.ones(2)
+    with pytest.raises(TypeError, match=rf"adam has no .*'{name}': it has lr, betas, eps$"):
+        adam(theta, theta, adam.init(theta), lr=LR, **{name: 0.5})
+
+
+def test_the_rate_has_no_default():
+    theta = np.ones(2)
+    with pytest.raises(TypeError, match="lr"):
+        sgd(theta, theta, sgd.init(theta))
+
+
+@pytest.mark.parametrize("bad", [1.0, [1.0, 2.0], None], ids=repr)
+def test_what_is_no_array_is_refused_by_name(bad):
+    theta = np.ones(2)
+    with pytest.raises(TypeError, match="theta must be a NumPy array or a torch tensor"):
+        adam.init(bad)
+    with pytest.raises(TypeError, match="theta must be a NumPy array or a torch tensor"):
+        adam(bad, theta, adam.init(theta), lr=LR)
+    with pytest.raises(TypeError, match=r"\bg must be a NumPy array or a torch tensor"):
+        adam(theta, bad, adam.init(theta), lr=LR)
+
+
+@pytest.mark.parametrize(
+    "theta_shape, g_shape, lr_shape, words",
+    [
+        ((2,), (3,), (), r"theta and g must have one shape, not \(2,\) and \(3,\)"),
+        ((2, 3), (3,), (), "theta and g must have one shape"),
+        ((2, 3), (2, 3), (3,), r"lr has shape \(3,\) and theta \(2, 3\)"),
+        ((2, 3), (2, 3), (2, 1), r"lr has shape \(2, 1\)"),
+        ((), (), (1,), r"lr has shape \(1,\) and theta \(\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(theta_shape, g_shape, lr_shape, words):
+    theta, g, lr = np.ones(theta_shape), np.ones(g_shape), np.full(lr_shape, 0.1)
+    with pytest.raises(ValueError, match=words):
+        sgd(theta, g, sgd.init(theta), lr=lr)
+
+
+@pytest.mark.parametrize(
+    "state, words",
+    [
+        ({}, r"state has \[\], but adam keeps \['m', 't', 'v'\]: start from adam.init"),
+        ({"t": 0, "m": np.zeros(2)}, r"state has \['m', 't'\]"),
+        ({"t": 0, "m": np.zeros(2), "v": np.zeros(2), "b": np.zeros(2)}, "but adam keeps"),
+        ({"t": 0, "m": np.zeros(2), "v": np.zeros(())}, "state and theta must have one shape"),
+    ],
+)
+def test_a_state_of_another_rule_or_shape_is_refused(state, words):
+    with pytest.raises(ValueError, match=words):
+        adam(np.ones(2), np.ones(2), state, lr=LR)
+
+
+# --- Rules of one's own --------------------------------------------------------------------------
+
+
+def test_a_rule_of_ones_own_works_like_those_of_the_module():
+    @rule
+    def signum(theta, g, m, *, t, lr, beta=0.5):
+        m = beta * m + (1 - beta) * g
+        return theta - lr * np.sign(m) / t, m
+
+    theta = np.zeros(2)
+    theta, state = signum(theta, np.array([3.0, -1.0]), signum.init(theta), lr=1.0)
+    theta, state = signum(theta, np.array([-1.0, -1.0]), state, lr=1.0, beta=0.0)
+    assert np.array_equal(theta, [-0.5, 1.5])
+    assert np.array_equal(state["m"], [-1.0, -1.0]) and state["t"] == 2
+    assert signum.slots == ("m",) and signum.defaults == {"beta": 0.5} and signum.uses_t
+
+
+def _no_theta(x, g, *, lr): ...
+def _no_g(theta, *, lr): ...
+def _no_lr(theta, g, *, rate): ...
+def _positional_lr(theta, g, lr): ...
+def _no_default(theta, g, *, lr, momentum): ...
+def _state_named_t(theta, g, t, *, lr): ...
+
+
+@pytest.mark.parametrize(
+    "formula, words",
+    [
+        (_no_theta, "_no_theta is no update rule: its signature must be"),
+        (_no_g, "_no_g is no update rule"),
+        (_no_lr, "_no_lr is no update rule"),
+        (_positional_lr, "_positional_lr is no update rule"),
+        (_no_default, "_no_default: hyperparameter momentum needs a default"),
+        (_state_named_t, "_state_named_t: t counts updates"),
+        (3, "3 is not a callable"),
+    ],
+)
+def test_a_malformed_formula_is_refused_by_name(formula, words):
+    with pytest.raises(TypeError, match=words):
+        rule(formula)
+
+
+def test_a_formula_that_forgets_to_return_its_state_is_refused():
+    @rule
+    def forgetful(theta, g, m, *, lr):
+        return theta - lr * g
+
+    with pytest.raises(TypeError, match="forgetful must return theta, m, not 1 values"):
+        forgetful(np.ones(2), np.ones(2), forgetful.init(np.ones(2)), lr=LR)
