@@ -109,7 +109,7 @@ def claim(
         raise ValueError(f"claim {name!r}: what is expected is empty, so nothing would be checked")
 
     data = {
-        "id": "claim-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80].strip("-"),
+        "id": "claim-" + re.sub(r"[\W_]+", "-", name.lower()).strip("-")[:80].strip("-"),
         "name": name,
         "measured": _text(measured),
         "expected": expected,
