@@ -267,7 +267,7 @@ def flatten(model):
 
 
 @torch.no_grad()
-def evaluate(model, x, y, loss, chunk=2000):
+def evaluate(model, x, y, loss, chunk=250):
     """Mean loss and accuracy on a whole part of the data, `chunk` examples at a time."""
     model.eval()
     total, correct = 0.0, 0.0
@@ -290,6 +290,8 @@ def default_loss(targets):
 
 def _tensors(data, part, where, dtype):
     x = torch.as_tensor(getattr(data, f"x_{part}")).to(where, dtype)
+    if x.ndim == 4:  # images: on a CPU, pooling is faster with a pixel's channels side by side
+        x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
     y = torch.as_tensor(getattr(data, f"y_{part}")).to(where)
     return x, y.to(dtype) if y.is_floating_point() else y.long()
 
