@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrteach import training
-from lrteach.models import initialise, linear_model, mlp
+from lrteach.models import cnn, initialise, linear_model, mlp
 from lrteach.optimizers import adam, heavy_ball, rule, sgd
 from lrteach.schedules import Schedule, constant, cosine, step, warmup
 from lrteach.training import Run, batches, device, evaluate, train
@@ -107,6 +107,24 @@ def test_equals_a_plain_torch_loop_on_the_same_start_and_batches(ours, theirs, h
     difference = weights_of(result.model) - weights_of(model)
     assert difference.abs().max().item() <= 1e-10
     assert result.losses[-1] < result.losses[0]
+
+
+def test_a_convolution_on_images_equals_a_plain_torch_loop():
+    rng = np.random.default_rng(0)
+    arrays = {f"x_{part}": rng.normal(size=(12, 1, 28, 28)) for part in PARTS}
+    arrays |= {f"y_{part}": rng.integers(0, 3, 12) for part in PARTS}
+    model = cnn((2, 3, 3), hidden=4, classes=3)
+    result = run(model, SimpleNamespace(**arrays), steps=4, batch_size=None)
+
+    model = initialise(model, 0).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.from_numpy(arrays["x_train"]), torch.from_numpy(arrays["y_train"])
+    for loss in result.losses:
+        optimizer.zero_grad()
+        want = F.cross_entropy(model(x), y)
+        want.backward()
+        optimizer.step()
+        assert loss == pytest.approx(want.item(), rel=1e-10)
 
 
 def test_the_callers_model_keeps_its_parameters_gradients_and_mode():
@@ -337,6 +355,12 @@ def test_measuring_more_often_changes_nothing_in_the_run():
         often, seldom = run(model, eval_every=1), run(model)
         assert np.array_equal(often.losses, seldom.losses)
         assert torch.equal(weights_of(often.model), weights_of(seldom.model))
+
+
+def test_dropout_acts_while_training_and_not_while_measuring():
+    result = run(WithDropout(), lr=0.0, batch_size=None, steps=6, eval_every=2)
+    assert len(set(result.losses)) == 6
+    assert len(set(result.val_losses)) == 1
 
 
 def test_evaluate_in_chunks_is_the_mean_over_the_part():
