@@ -171,6 +171,6 @@ def contours(ax, loss, xlim, ylim, levels=14, points=160):
     x, y = np.meshgrid(np.linspace(*xlim, points), np.linspace(*ylim, points))
     z = loss(np.stack([x, y], axis=-1))
     z = np.log(z - z.min() + 1e-3 * (z.max() - z.min()))
-    ax.contour(x, y, z, levels=levels, colors=MUTED, linewidths=0.6, alpha=0.6)
+    ax.contour(x, y, z, levels, colors=MUTED, linestyles="solid", linewidths=0.6, alpha=0.6)
     ax.set_xlim(*xlim)
     ax.set_ylim(*ylim)
