@@ -8,7 +8,8 @@ the book prints. The `rule` decorator turns it into an object:
     theta, state = adam(theta, g, state, lr=0.001)    # one update, nothing changed in place
 
 The bodies are plain arithmetic, so the same rule runs on NumPy arrays and on torch tensors. A
-`lr` of shape (K,) with a `theta` of shape (K, ...) makes K runs side by side, one rate each.
+`lr` of shape (K,) with a `theta` of shape (K, ...) makes K runs side by side, one rate each, and
+each bit for bit what it is alone (hence `g * g`: NumPy rounds `g**2` of a scalar differently).
 Weight decay in its L2 form belongs to the loss: add `weight_decay * theta` to `g`.
 """
 
@@ -284,7 +285,7 @@ def adagrad(theta, g, s, *, lr, eps=1e-10):
     Starts with s = 0, as torch does (optax and Keras start at 0.1).
     Source: Duchi, Hazan & Singer 2011, JMLR 12, the diagonal form.
     """
-    s = s + g**2
+    s = s + g * g
     return theta - lr * g / (sqrt(s) + eps), s
 
 
@@ -299,7 +300,7 @@ def rmsprop(theta, g, v, *, lr, alpha=0.99, eps=1e-8):
     (the lecture uses 0.9; optax by default puts eps inside the root).
     Source: Tieleman & Hinton 2012, Coursera lecture 6.5 (there is no paper).
     """
-    v = alpha * v + (1 - alpha) * g**2
+    v = alpha * v + (1 - alpha) * g * g
     return theta - lr * g / (sqrt(v) + eps), v
 
 
@@ -315,9 +316,9 @@ def adadelta(theta, g, v, u, *, lr, rho=0.9, eps=1e-6):
     rate at all. Both `eps` stand inside the root, as in the paper and in torch.
     Source: Zeiler 2012, arXiv:1212.5701, algorithm 1.
     """
-    v = rho * v + (1 - rho) * g**2
+    v = rho * v + (1 - rho) * g * g
     delta = sqrt(u + eps) / sqrt(v + eps) * g
-    u = rho * u + (1 - rho) * delta**2
+    u = rho * u + (1 - rho) * delta * delta
     return theta - lr * delta, v, u
 
 
@@ -336,7 +337,7 @@ def adam(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8):
     """
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g**2
+    v = beta2 * v + (1 - beta2) * g * g
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     return theta - lr * m_hat / (sqrt(v_hat) + eps), m, v
@@ -354,7 +355,7 @@ def adamw(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0
     """
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g**2
+    v = beta2 * v + (1 - beta2) * g * g
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     theta = theta - lr * weight_decay * theta

@@ -164,7 +164,7 @@ scales = st.floats(1e-6, 1e6)
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=seeds, c=scales)
 @pytest.mark.parametrize(
     "each, hyper",
@@ -185,7 +185,7 @@ def test_path_of_adaptive_rules_does_not_depend_on_the_gradients_scale(each, hyp
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=seeds, c=scales)
 @pytest.mark.parametrize("each", [sgd, heavy_ball, nesterov], ids=lambda r: r.__name__)
 def test_for_sgd_and_momentum_a_scaled_gradient_is_a_scaled_rate(each, seed, c):
@@ -197,7 +197,7 @@ def test_for_sgd_and_momentum_a_scaled_gradient_is_a_scaled_rate(each, seed, c):
     np.testing.assert_allclose(scaled, same, rtol=1e-10, atol=1e-10 * scale)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=seeds, c=scales)
 def test_adadelta_moves_c_times_as_far_when_theta_and_eps_have_units_of_c(seed, c):
     # Δ has the units of sqrt(eps) / sqrt(eps) · g: gradients times c with eps times c² leave
@@ -216,7 +216,7 @@ def test_adam_first_step_is_lr_whatever_the_gradient():
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     seed=seeds,
     k=st.integers(1, 19),
@@ -234,6 +234,17 @@ def test_k_runs_at_once_are_bit_identical_to_single_runs(each, library, seed, k,
     for i in range(k):
         alone = descend(each, curvature, theta[i : i + 1].reshape(tail), float(lrs[i]))
         assert np.array_equal(np.asarray(together[i]), np.asarray(alone))
+
+
+@each_rule
+def test_runs_of_a_single_number_are_bit_identical_too(each):
+    # NumPy takes x**2 of a scalar with pow(), which rounds differently once in a thousand: here.
+    g = np.array([0.3624182010806754, 1.8871580461934296, 1.2291748224027053])
+    together, states = each(g, g, each.init(g), lr=np.full(3, 0.01))
+    for i, x in enumerate(g):
+        alone, state = each(x, x, each.init(x), lr=0.01)
+        assert alone == together[i]
+        assert [state[name] for name in each.slots] == [states[name][i] for name in each.slots]
 
 
 @each_rule
