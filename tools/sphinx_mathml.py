@@ -5,8 +5,10 @@ warning with file and line, so with `-W` the build fails. At the end of the buil
 tools/fonts is cut down to the characters that the formulas use.
 """
 
+import hashlib
 import html
 import re
+import shutil
 from pathlib import Path
 
 from docutils import nodes
@@ -46,18 +48,28 @@ def normalize(tex):
     return tex
 
 
-def to_mathml(tex, display):
-    """MathML of a formula, with its TeX as the alternative text; LatexError if TeX is bad."""
+def to_mathml(tex, display, label=False):
+    """MathML of a formula, with its TeX as the alternative text; LatexError if TeX is bad.
+
+    `label` makes the TeX its name too, for places where a formula alone counts as empty.
+    """
     tex = normalize(tex) if display else tex
     mathml = converter.convert_with_local_state(tex, displaystyle=display)
     alt = html.escape(" ".join(tex.split()))
-    return mathml.replace("<math", f'<math alttext="{alt}"', 1)
+    name = f' aria-label="{alt}"' if label else ""
+    return mathml.replace("<math", f'<math alttext="{alt}"{name}', 1)
+
+
+def in_table_head(node):
+    while node is not None and not isinstance(node, nodes.thead):
+        node = node.parent
+    return node is not None
 
 
 def render(writer, node, display):
     tex = node.astext()
     try:
-        writer.body.append(to_mathml(tex, display))
+        writer.body.append(to_mathml(tex, display, label=in_table_head(node)))
     except LatexError as error:
         logger.warning("bad formula: %s\n    %s", error, tex.strip(), location=node)
         writer.body.append(f"<code>{html.escape(tex)}</code>")
@@ -118,6 +130,12 @@ def write_font(target, text):
     cff = font["CFF "].cff
     cff.fontNames[0] = FAMILY.replace(" ", "") + "-Regular"
     cff.topDictIndex[0].FullName = cff.topDictIndex[0].FamilyName = FAMILY
+    # Primes stand in superscripts: take the form drawn for that, which browsers do not look for.
+    for table in font["cmap"].tables:
+        for prime in {0x2032, 0x2033, 0x2034} & set(table.cmap):
+            script_form = table.cmap[prime] + ".st"
+            if script_form in font.getReverseGlyphMap():
+                table.cmap[prime] = script_form
     options = subset.Options(layout_features=["*"], name_IDs=["*"], hinting=False)
     options.drop_tables += ["DSIG", "FFTM"]
     subsetter = subset.Subsetter(options)
@@ -133,14 +151,18 @@ def finish(app, error):
         return
     outdir = Path(app.outdir)
     text = characters(sorted(outdir.rglob("*.html")))
-    target = outdir / "_static" / "fonts" / "lrt-math.woff2"
-    listing = target.with_suffix(".txt")  # what the font beside it holds
-    if target.exists() and listing.exists() and listing.read_text("utf-8") == text:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_font(target, text)
-    listing.write_text(text, "utf-8")
-    (target.parent / FONT_LICENCE.name).write_bytes(FONT_LICENCE.read_bytes())
+    kept = (
+        outdir.parent
+        / ".slim"
+        / f"{hashlib.sha256(text.encode() + Path(__file__).read_bytes()).hexdigest()[:16]}.woff2"
+    )
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_font(kept, text)
+    target = outdir / "_static" / "fonts"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(kept, target / "lrt-math.woff2")
+    shutil.copyfile(FONT_LICENCE, target / FONT_LICENCE.name)
 
 
 def setup(app):

@@ -1,0 +1,19 @@
+/* What the theme leaves open for readers who use a keyboard or a screen reader. */
+(() => {
+  // A box that scrolls sideways must be reachable by keyboard; one that does not need not be.
+  const scrollers = ".math-scroll, .cell_output, .highlight pre, .pst-scrollable-table-container, table";
+  const reach = (box) => {
+    if (box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX)) box.tabIndex = 0;
+    else if (!box.matches("pre")) box.removeAttribute("tabindex");
+  };
+  const prepare = () => {
+    // The sidebar with the book's name in it is a region of its own.
+    const sidebar = document.getElementById("pst-primary-sidebar");
+    sidebar?.setAttribute("role", "complementary");
+    sidebar?.setAttribute("aria-label", "Book");
+    const watch = new ResizeObserver((entries) => entries.forEach((entry) => reach(entry.target)));
+    document.querySelectorAll(scrollers).forEach((box) => watch.observe(box));
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", prepare);
+  else prepare();
+})();
