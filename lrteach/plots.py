@@ -143,16 +143,18 @@ def against_rate(ax, lrs, values, label=None, color=None, lower_is_better=True, 
     median = np.array(
         [np.median(row) if ok else np.nan for row, ok in zip(values, whole, strict=True)]
     )
-    (drawn,) = ax.plot(lrs, median, "o-", markersize=4, label=label, color=color, **kwargs)
+    style = {"marker": "o", "markersize": 4} | kwargs
+    (drawn,) = ax.plot(lrs, median, label=label, color=color, **style)
     for lr, row, ok in zip(lrs, values, finite, strict=True):
         if ok.any():
             ax.plot([lr, lr], [row[ok].min(), row[ok].max()], color=drawn.get_color(), lw=1)
     lost = lrs[~whole]
-    edge = 1.02 if lower_is_better else -0.02
-    ax.plot(
-        lost, np.full(len(lost), edge), "x", color=drawn.get_color(), clip_on=False,
-        transform=ax.get_xaxis_transform(), markersize=7, mew=2,
-    )  # fmt: skip
+    if len(lost):  # an empty line outside of the axes would upset the layout
+        edge = 1.02 if lower_is_better else -0.02
+        ax.plot(
+            lost, np.full(len(lost), edge), "x", color=drawn.get_color(), clip_on=False,
+            transform=ax.get_xaxis_transform(), markersize=7, mew=2,
+        )  # fmt: skip
     ax.set_xscale("log")
     ax.set_xlabel("learning rate η")
     return drawn
