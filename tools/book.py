@@ -315,7 +315,7 @@ def record(notebooks):
 def build_site():
     """Run jupyter-book with warnings as errors. Returns its exit status."""
     command = [
-        sys.executable, "-m", "jupyter_book.cli.main", "build", "book", "-W", "-n", "--keep-going", "--all",
+        str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "-W", "-n", "--keep-going", "--all",
         "--config", "_config.yml", "--toc", str(ROOT / "_toc.yml"), "--path-output", ".", "-q",
     ]  # fmt: skip
     return subprocess.run(command, cwd=ROOT, check=False).returncode
