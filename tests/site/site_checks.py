@@ -98,16 +98,17 @@ OVERFLOW = """() => {
     const width = window.innerWidth, found = [];
     const page = document.scrollingElement.scrollWidth;
     if (page > width) found.push(`the page is ${page} px wide in a window of ${width}`);
-    for (const e of document.querySelectorAll('math, img, svg, table, pre, mjx-container, iframe, video, p, li')) {
+    for (const e of document.querySelectorAll('math, math > *, img, svg, table, pre, mjx-container, iframe, video, p, li')) {
         const box = e.getBoundingClientRect();
         if (!box.width || box.right <= width + 1 || box.left >= width) continue;
         let scroller = e.parentElement;
         while (scroller && !/auto|scroll/.test(getComputedStyle(scroller).overflowX)) scroller = scroller.parentElement;
         if (scroller && scroller !== document.body && scroller.getBoundingClientRect().right <= width + 1) continue;
         if (/auto|scroll/.test(getComputedStyle(e).overflowX) && box.right <= width + 1) continue;
-        found.push(`${e.tagName.toLowerCase()} "${(e.getAttribute('alttext') || e.innerText || e.id || '').slice(0, 60)}" ends at ${Math.round(box.right)} px`);
+        const it = e.closest('math') || e;
+        found.push(`${it.tagName.toLowerCase()} "${(it.getAttribute('alttext') || it.innerText || it.id || '').slice(0, 60)}" ends at ${Math.round(box.right)} px`);
     }
-    return found.slice(0, 5);
+    return found.slice(0, 10);
 }"""
 
 # Boxes that scroll sideways and that the keyboard cannot reach (axe leaves this to the browser).
