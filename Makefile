@@ -24,7 +24,7 @@ book: setup ## Execute the chapters that changed and build the site into _build/
 	$(BIN)/python tools/book.py build
 
 REPLAY := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=60 \
-  --nbval-sanitize-with tests/recorded/sanitize.cfg -n 2 --dist loadscope
+  --nbval-sanitize-with tests/recorded/sanitize.cfg -n 2 --dist loadscope -rs
 
 test: setup ## Run everything that CI runs
 	@status=0; \

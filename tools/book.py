@@ -314,6 +314,7 @@ def record(notebooks):
 
 def build_site():
     """Run jupyter-book with warnings as errors. Returns its exit status."""
+    shutil.rmtree(BUILD / "html", ignore_errors=True)  # pages of chapters that are gone
     command = [
         str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "-W", "-n", "--keep-going", "--all",
         "--config", "_config.yml", "--toc", str(ROOT / "_toc.yml"), "--path-output", ".", "-q",

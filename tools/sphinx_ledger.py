@@ -15,13 +15,6 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("Claim", "Measured", "Expected", "Source")
 
 
-def expected(claim):
-    """What the measurement had to be, in words."""
-    if "expected" in claim:
-        return claim["expected"]
-    return " ".join(str(claim[k]) for k in ("predicted", "tolerance") if claim.get(k) is not None)
-
-
 class Ledger(SphinxDirective):
     """A sentence that counts, then a section with a table for each chapter."""
 
@@ -65,7 +58,7 @@ class Ledger(SphinxDirective):
         cells = [
             [nodes.paragraph("", "", link)],
             [nodes.paragraph("", str(claim["measured"]))],
-            [nodes.paragraph("", expected(claim))],
+            [nodes.paragraph("", claim["expected"])],
             [],
         ]
         if claim.get("source"):
