@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import exercises
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = book.chapters()
 CHAPTERS = [name for name in PAGES if "/" in name and not name.startswith("reference/")]
-LARGEST_OUTPUT = 3_000  # bytes of text that a recording adds to the code of its page
+LARGEST_OUTPUT = 5_000  # bytes of text that a recording adds to the code of its page
 HEADINGS = [
     "Concepts", "Derivation", "Code", "Experiment", "In practice", "FAQ", "Exercises",
     "Further reading",
@@ -97,7 +99,7 @@ def test_recorded_text_has_no_digits_that_other_machines_would_change(name):
             if text.startswith("✓ "):
                 continue
             for number in re.findall(r"(?<![\w.])\d+\.\d+(?:e[-+]?\d+)?", text):
-                digits = re.sub(r"e.*|\.", "", number).lstrip("0")
+                digits = re.sub(r"e.*|\.", "", number).strip("0")
                 assert len(digits) <= 4, f"{number}: print 2-3 digits, in:\n{text}"
 
 
@@ -161,8 +163,6 @@ def test_every_bibliography_entry_is_cited_and_says_where_it_is():
 
 
 def test_lock_satisfies_the_requirements_of_the_package():
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = list(project["dependencies"])
     for extra in project["optional-dependencies"].values():
@@ -186,25 +186,12 @@ def canonical(name):
 def test_nothing_names_a_place_outside_the_repository():
     """The project stands alone: no path of the machine it was written on."""
     forbidden = re.compile(r"/(?:work|root|home)/\w|\.\./shared")
-    own = Path(__file__)
-    for path in ROOT.rglob("*"):
-        inside = path.relative_to(ROOT).parts
-        if inside[0] in (".git", ".venv", "_build") or not path.is_file() or path == own:
-            continue
-        if path.suffix in (
-            ".py",
-            ".md",
-            ".yml",
-            ".toml",
-            ".cfg",
-            ".css",
-            ".js",
-            ".ipynb",
-            ".json",
-            "",
-        ):
-            text = path.read_text(encoding="utf-8", errors="ignore")
-            found = forbidden.search(text)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode != 0:
+        pytest.skip("not a git checkout")
+    for path in map(ROOT.joinpath, tracked.stdout.splitlines()):
+        if path.suffix not in (".gz", ".npz", ".otf", ".png") and path != Path(__file__):
+            found = forbidden.search(path.read_text(encoding="utf-8"))
             assert found is None, f"{path.relative_to(ROOT)}: {found and found[0]}"
 
 
