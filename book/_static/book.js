@@ -3,7 +3,7 @@
   // A box that scrolls sideways must be reachable by keyboard; one that does not need not be.
   const scrollers = ".math-scroll, .cell_output, .highlight pre, .pst-scrollable-table-container, table";
   const reach = (box) => {
-    if (box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX)) box.tabIndex = 0;
+    if (box.scrollWidth > box.clientWidth && /auto|scroll/.test(getComputedStyle(box).overflowX)) box.tabIndex = 0;
     else if (!box.matches("pre")) box.removeAttribute("tabindex");
   };
   const prepare = () => {
@@ -12,7 +12,10 @@
     sidebar?.setAttribute("role", "complementary");
     sidebar?.setAttribute("aria-label", "Book");
     const watch = new ResizeObserver((entries) => entries.forEach((entry) => reach(entry.target)));
-    document.querySelectorAll(scrollers).forEach((box) => watch.observe(box));
+    const boxes = document.querySelectorAll(scrollers);
+    boxes.forEach((box) => watch.observe(box));
+    // The formulas' font changes what is in a box, not the box: no observer sees that.
+    document.fonts?.ready.then(() => boxes.forEach(reach));
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", prepare);
   else prepare();
