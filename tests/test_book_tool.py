@@ -169,6 +169,11 @@ def test_ledger_has_every_claim_with_its_chapter(tree):
     assert json.loads((tree / "_build/ledger.json").read_text())["claims"] == rows
 
 
+def test_pages_are_listed_in_the_order_in_which_they_are_read(tree):
+    (tree / "_toc.yml").write_text("parts:\n  - chapters:\n    - file: b/two\n    - file: a/one\n")
+    assert book.in_reading_order(["a/one", "x/new", "b/two"]) == ["b/two", "a/one", "x/new"]
+
+
 def test_two_claims_with_one_anchor_are_refused(tree):
     row = "display(claim('x is small', measured=1, above=0))\n"
     write_chapter(tree, "from lrteach.claims import claim\n" + row * 2)

@@ -417,7 +417,9 @@ def test_bad_parameters_are_refused_as_by_torch(arguments, error, message):
         TorchOptimizer(*arguments, sgd, lr=0.1)
 
 
-@pytest.mark.parametrize("bad", [sgd.formula, "sgd", torch.optim.SGD, None], ids=["function", "name", "class", "None"])
+@pytest.mark.parametrize(
+    "bad", [sgd.formula, "sgd", torch.optim.SGD, None], ids=["function", "name", "class", "None"]
+)
 def test_what_is_no_rule_is_refused(bad):
     with pytest.raises(
         TypeError, match=r"rule must be a rule such as lrteach\.optimizers\.adam, not"

@@ -236,6 +236,14 @@ def execute():
 # --- what is made of the results ------------------------------------------------------------
 
 
+def in_reading_order(names):
+    """Names of pages as _toc.yml lists them; those it does not list come last."""
+    toc = ROOT / "_toc.yml"
+    text = toc.read_text(encoding="utf-8") if toc.exists() else ""
+    places = {name: i for i, name in enumerate(re.findall(r"file: *(\S+)", text))}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))
+
+
 def title_of(notebook):
     for cell in notebook.cells:
         heading = re.search(r"^# (.+)$", cell.source, re.MULTILINE)
@@ -253,8 +261,8 @@ def claims_of(notebook):
 def write_ledger(notebooks):
     """Gather the claims of all chapters for the page `claims`. Exits when an anchor is not unique."""
     rows = []
-    for name, notebook in notebooks.items():
-        seen = set()
+    for name in in_reading_order(notebooks):
+        notebook, seen = notebooks[name], set()
         for claim in claims_of(notebook):
             if claim["id"] in seen:
                 sys.exit(f"{name}: two claims share the anchor {claim['id']!r}: rename one")

@@ -98,7 +98,8 @@ def visit_displaymath(writer, node):
 
 def characters(pages):
     """The characters in the formulas of these HTML files, with the letters' italic forms."""
-    used = set("0123456789+−=<>≤≥()[]{}|/,.;:!?'′")
+    # √ stands in no text: browsers draw it for the elements msqrt and mroot
+    used = set("0123456789+−=<>≤≥()[]{}|/,.;:!?'′√")
     letters = set()
     for page in pages:
         for formula in re.findall(r"<math\b.*?</math>", page.read_text("utf-8"), re.DOTALL):
