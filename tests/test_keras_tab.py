@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from lrteach import data, models, train
 from lrteach.optimizers import adam
-from lrteach.schedules import cosine, warmup
+from lrteach.schedules import linear, warmup
 
 PRACTICE = Path(__file__).resolve().parents[1] / "book" / "practice"
 SCRIPT = PRACTICE / "keras_digits.py"
@@ -68,7 +68,7 @@ def test_the_record_has_a_result_for_every_rate_and_seed(record):
         rows = results[framework][rule]
         assert [row["rate"] for row in rows] == config["constant"][rule], RECORD_AGAIN
         assert all([run["seed"] for run in row["runs"]] == config["seeds"] for row in rows)
-    for name in ("recipe", "default"):
+    for name in ("one_cycle", "default"):
         assert [run["seed"] for run in results["keras"][name]] == config["seeds"], RECORD_AGAIN
     assert len(results["keras"]["same_start"]) == config["same_start"]["steps"]
 
@@ -102,14 +102,12 @@ def test_the_keras_network_is_that_of_pytorch(script):
 
 
 def test_the_keras_schedule_is_that_of_the_chapter(script, record):
-    plan, chapter = script.recipe(), record["config"]["recipe"]
-    ours = warmup(chapter["warmup"]).then(cosine(steps=chapter["cosine"]))
-    steps = np.arange(chapter["warmup"] + chapter["cosine"])
-    theirs = np.array([float(plan(int(t))) for t in steps]) / chapter["rate"]
-    # Keras rises from 0, this book from 1/(warm-up + 1); both reach the peak at the same update.
-    np.testing.assert_allclose(theirs, ours(steps), atol=1.01 / (chapter["warmup"] + 1))
-    late = steps >= chapter["warmup"]
-    np.testing.assert_allclose(theirs[late], ours(steps[late]), atol=1e-5)
+    one_cycle = record["config"]["one_cycle"]
+    ours = warmup(one_cycle["up"]).then(linear(steps=one_cycle["down"]))
+    steps = np.arange(one_cycle["up"] + one_cycle["down"])
+    plan = script.OneCycle()
+    theirs = np.array([float(plan(int(t))) for t in steps])
+    np.testing.assert_allclose(theirs, one_cycle["rate"] * ours(steps), rtol=1e-5)
 
 
 def test_the_keras_script_trains_and_leaves_the_record_alone(script, monkeypatch):
@@ -138,13 +136,13 @@ def test_the_pytorch_tab_runs_and_learns():
 
 def test_the_lrteach_tab_is_what_the_chapter_runs():
     text = CHAPTER.read_text(encoding="utf-8")
-    names = {"warmup": warmup, "cosine": cosine, "models": models, "adam": adam, "digits": None}
+    names = {"warmup": warmup, "linear": linear, "models": models, "adam": adam, "digits": None}
     names["train"] = lambda model, digits, rule, **options: (rule, options)
     exec(tab("lrteach"), names)
     rule, options = names["run"]
     assert rule is adam
     schedule = options.pop("schedule")
     assert schedule.steps == options["steps"]
-    assert f"recipe = {re.search('schedule = (.*)', tab('lrteach'))[1]}\n" in text
+    assert f"one_cycle = {re.search('schedule = (.*)', tab('lrteach'))[1]}\n" in text
     for option, value in options.items():
         assert text.count(f"{option}={value}") >= 2
