@@ -247,8 +247,8 @@ def _read(name):
         if len(content) == size:
             problem = f"is damaged: its SHA-256 is {found} instead of {sha256}"
     raise DataError(
-        f"{path} {problem}. Restore it with `git checkout -- {path}` in a clone, or else with "
-        "`pip install --force-reinstall lrteach`."
+        f"{path} {problem}. Restore it with `git checkout -- {path}` in a clone, or else install "
+        "lrteach again from where you had it."
     )
 
 
