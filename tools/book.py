@@ -28,7 +28,6 @@ RECORDED = ROOT / "tests" / "recorded"
 CACHE = BUILD / ".jupyter_cache"  # where jupyter-book looks for it
 STATE = BUILD / "executed.json"
 LEDGER = BUILD / "ledger.json"
-CLAIM_MIME = "application/vnd.lrteach.claim+json"
 TIMEOUT = 120  # seconds a cell
 
 # Two kernels with one thread each are twice as fast as one after the other with two.
@@ -254,8 +253,10 @@ def title_of(notebook):
 
 def claims_of(notebook):
     """All claims in the outputs of an executed notebook, in their order."""
+    from lrteach.claims import MIME
+
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [o["data"][CLAIM_MIME] for o in outputs if CLAIM_MIME in o.get("data", {})]
+    return [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
 
 
 def write_ledger(notebooks):
@@ -304,20 +305,27 @@ def recorded_form(notebook):
     return form
 
 
+def update_notebooks(folder, files):
+    """Make the notebooks below `folder` those of `files`, {path: text}, and say what changed."""
+    for path, text in files.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
+            print(f"wrote {path.relative_to(ROOT)} ({len(text) / 1000:.1f} kB)")
+    for path in sorted(folder.rglob("*.ipynb")):
+        if path not in files:
+            path.unlink()
+            print(f"removed {path.relative_to(ROOT)}")
+
+
 def record(notebooks):
     """Write tests/recorded so that it mirrors book; files of chapters that are gone go too."""
     import nbformat
 
-    wanted = {RECORDED / f"{name}.ipynb": notebook for name, notebook in notebooks.items()}
-    for path, notebook in wanted.items():
-        text = nbformat.writes(recorded_form(notebook), indent=1) + "\n"
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text)
-            print(f"recorded {path.relative_to(ROOT)} ({len(text) / 1000:.1f} kB)")
-    for path in sorted(RECORDED.rglob("*.ipynb")):
-        if path not in wanted:
-            path.unlink()
-            print(f"removed {path.relative_to(ROOT)}")
+    files = {
+        RECORDED / f"{name}.ipynb": nbformat.writes(recorded_form(notebook), indent=1) + "\n"
+        for name, notebook in notebooks.items()
+    }
+    update_notebooks(RECORDED, files)
 
 
 def build_site():

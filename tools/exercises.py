@@ -9,7 +9,7 @@ import sys
 
 import nbformat
 
-from book import BOOK, ROOT, chapters, write_atomically
+from book import BOOK, ROOT, chapters, update_notebooks
 
 EXERCISES = ROOT / "exercises"
 BLOCK = re.compile(r"^(?P<fence>`{3,})\{exercise\}[ ]*(?P<title>.*?)\n(?P<body>.*?)^(?P=fence)\s*$",
@@ -65,14 +65,7 @@ def wanted():
 
 def main():
     files = wanted()
-    for path, text in files.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text)
-            print(f"wrote {path.relative_to(ROOT)}")
-    for path in sorted(EXERCISES.glob("*.ipynb")):
-        if path not in files:
-            path.unlink()
-            print(f"removed {path.relative_to(ROOT)}")
+    update_notebooks(EXERCISES, files)
     print(f"{len(files)} exercise notebooks are current: open one with Jupyter")
 
 

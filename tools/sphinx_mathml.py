@@ -121,6 +121,8 @@ def write_font(target, text):
     from fontTools import subset
     from fontTools.ttLib import TTFont
 
+    from webfont import save_subset
+
     font = TTFont(FONT, recalcTimestamp=False)  # the same characters give the same file
     for record in font["name"].names:
         if record.nameID in (0, 7, 13):  # copyright, trademark, licence: as they are
@@ -137,13 +139,8 @@ def write_font(target, text):
             script_form = table.cmap[prime] + ".st"
             if script_form in font.getReverseGlyphMap():
                 table.cmap[prime] = script_form
-    options = subset.Options(layout_features=["*"], name_IDs=["*"], hinting=False)
-    options.drop_tables += ["DSIG", "FFTM"]
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(text=text)
-    subsetter.subset(font)
-    font.flavor = "woff2"
-    font.save(target)
+    unneeded = [*subset.Options().drop_tables, "DSIG", "FFTM"]
+    save_subset(font, text, target, layout_features=["*"], drop_tables=unneeded)
 
 
 def finish(app, error):

@@ -58,28 +58,23 @@ def used_icons(css, pages):
 
 def write_icons(source, target, icons):
     """Write these icons of the font `source` to `target`, under another name (its licence asks)."""
-    from fontTools import subset
     from fontTools.ttLib import TTFont
+
+    from webfont import save_subset
 
     font = TTFont(source, recalcTimestamp=False)
     for record in font["name"].names:
         if record.nameID in (1, 3, 4, 6, 16, 18):
             record.string = "BookIcons".encode(record.getEncoding())
-    options = subset.Options(hinting=False, name_IDs=["*"])
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(text=icons)
-    subsetter.subset(font)
-    font.flavor = "woff2"
-    font.save(target)
+    save_subset(font, icons, target)
 
 
 def slim(app, error):
     if error or app.builder.format != "html":
         return
     outdir = Path(app.outdir)
-    kept = (
-        outdir.parent / ".slim"
-    )  # results of earlier builds, by the hash of what they are made of
+    # Results of earlier builds, by the hash of what they are made of.
+    kept = outdir.parent / ".slim"
     kept.mkdir(exist_ok=True)
     for image in sorted((outdir / "_images").glob("*.png")):
         small = kept / f"{hashlib.sha256(image.read_bytes()).hexdigest()}.png"
