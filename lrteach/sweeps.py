@@ -54,7 +54,7 @@ __all__ = ["sweep", "Sweep"]
 
 # A chunk is what one core trains at once. More rows amortise more of Python, until theta and its
 # temporaries no longer fit into the core's cache.
-CHUNK_NUMBERS = 2**17
+CHUNK_NUMBERS = 2**19
 CHUNK_ROWS = 32
 IN_FLIGHT = 128  # chunks handed to an executor before one has to come back
 ONE_AT_A_TIME = threading.Lock()  # `train` uses torch's one global random state
@@ -415,19 +415,18 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
     if stack_class is MappedStack or device().type == "cuda":
         workers = 1  # they would share one GPU
     chunks = _chunks(left, rows, workers if executor is None else 1)
-    stop, updates = threading.Event(), [0] * len(chunks)
+    stop = threading.Event()
+    updates = multiprocessing.RawArray("q", len(chunks))  # done, of each chunk; forks share it
     total = len(left) * job.steps
     if progress is None:
         progress = sys.stderr.isatty()
-
-    def advance(i, n):
-        updates[i] += n
+    workers = min(workers, len(chunks))
 
     threads_before = torch.get_num_threads()
     with (
         tqdm(total=total, disable=not progress, desc=job.rule.__name__, unit="update",
              unit_scale=True, leave=False) as bar,
-        _submitter(job, stack_class, executor, min(workers, len(chunks)), stop, advance) as submit,
+        _submitter(job, stack_class, executor, workers, stop, updates) as submit,
     ):  # fmt: skip
         waiting, running = list(enumerate(chunks))[::-1], {}
         try:
@@ -498,23 +497,30 @@ def run_chunk(job, stack_class, lrs, seeds, stopped=lambda: False, advance=lambd
 
 
 @contextmanager
-def _submitter(job, stack_class, executor, workers, stop, advance):
+def _submitter(job, stack_class, executor, workers, stop, updates):
     """A function submit(i, lrs, seeds) -> Future that runs chunk i where it is best run."""
     if executor is not None:
         yield lambda i, lrs, seeds: executor.submit(run_chunk, job, stack_class, lrs, seeds)
-    elif stack_class is None and workers > 1 and _can_fork():
-        with _forked(workers, partial(run_chunk, job, stack_class)) as pool:
-            yield lambda i, lrs, seeds: pool.submit(_in_the_fork, lrs, seeds)
+    elif workers > 1 and _can_fork():
+        with _forked(workers, job, stack_class, updates) as pool:
+            yield lambda i, lrs, seeds: pool.submit(_in_the_fork, i, lrs, seeds)
     else:
-        threads = 1 if stack_class is None else workers
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(1 if stack_class is None else workers) as pool:
             yield lambda i, lrs, seeds: pool.submit(
-                run_chunk, job, stack_class, lrs, seeds, stop.is_set, partial(advance, i)
+                run_chunk, job, stack_class, lrs, seeds, stop.is_set, partial(_advance, updates, i)
             )
 
 
+def _advance(updates, i, n):
+    updates[i] += n
+
+
 def _can_fork():
-    """Whether worker processes can start as copies of this one, in which torch still works."""
+    """Whether worker processes can start as copies of this one, in which torch still works.
+
+    Processes and not threads, because Python lets one thread run at a time, and dense networks of
+    the book's size spend much of their time in Python.
+    """
     return (
         sys.platform == "linux"
         and device().type == "cpu"
@@ -523,10 +529,10 @@ def _can_fork():
 
 
 @contextmanager
-def _forked(workers, work):
-    """A pool of processes that start as copies of this one and call `work(lrs, seeds)`."""
+def _forked(workers, *work):
+    """A pool of processes that start as copies of this one and know `work`."""
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("fork"), initializer=_adopt, initargs=(work,)
+        workers, multiprocessing.get_context("fork"), initializer=_adopt, initargs=work
     )
     try:
         yield pool
@@ -538,15 +544,24 @@ def _forked(workers, work):
         pool.shutdown(cancel_futures=True)
 
 
-def _adopt(work):
+def _adopt(*work):
     global _work
     _work = work
+    libc = ctypes.CDLL(None)
     # Should this process's parent be killed, go too, and do not wait for work for ever.
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    # An interruption is the parent's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Keep freed memory. A rule's temporaries are megabytes, which glibc would give back to the
+    # system and fetch again, page by page, in every update: a quarter of the time.
+    if hasattr(libc, "mallopt"):
+        for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            libc.mallopt(option, 2**30)
 
 
-def _in_the_fork(lrs, seeds):
-    return _work(lrs, seeds)
+def _in_the_fork(i, lrs, seeds):
+    job, stack_class, updates = _work
+    return run_chunk(job, stack_class, lrs, seeds, advance=partial(_advance, updates, i))
 
 
 def _result(file):
