@@ -71,10 +71,10 @@ class Stack:
         self.loss = loss
         self.shapes = [p.shape for p in model.parameters() if p.requires_grad]
         self.sizes = [shape.numel() for shape in self.shapes]
-        self._hold(theta)
+        self._hold(theta, torch.zeros_like(theta))
 
-    def _hold(self, theta):
-        self.theta, self.g = theta, torch.zeros_like(theta)
+    def _hold(self, theta, g):
+        self.theta, self.g = theta, g
         self.parameters, self.gradients = self._views(self.theta), self._views(self.g)
 
     def _views(self, flat):
@@ -82,8 +82,8 @@ class Stack:
         return [part.unflatten(1, shape) for part, shape in parts]
 
     def keep(self, rows):
-        """Go on with these rows only."""
-        self._hold(self.theta[rows])
+        """Go on with these rows, and their gradients, only."""
+        self._hold(self.theta[rows], self.g[rows])
 
     @torch.no_grad()
     def evaluate(self, x, y, chunk=250):

@@ -444,7 +444,8 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
         except BaseException as error:
             stop.set()
             for future, i in running.items():
-                if not future.cancel() and future.done() and future.exception() is None:
+                finished = not future.cancel() and future.done() and future.exception() is None
+                if finished and future.result() is not None:
                     file.add(chunks[i], future.result())
             if isinstance(error, BrokenExecutor):
                 raise RuntimeError(
