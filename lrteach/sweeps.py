@@ -392,8 +392,8 @@ def _describe(job, lrs, seeds, first_loss):
         "hyper": job.rule.defaults | job.hyper,
         "lrs": lrs.tolist(),
         "seeds": seeds.tolist(),
-        "factors": job.schedule(np.arange(job.steps)).tolist(),
         "steps": job.steps,
+        "factors": job.schedule(np.arange(job.steps)).tolist(),
         "batch_size": job.batch_size,
         "initialise": job.initialise,
         "loss": loss

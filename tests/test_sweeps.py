@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sweep_cases import CLASSES, CONV, IMAGES, REGRESSION, RELU, TANH, WithDropout, everything, run
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,7 +20,6 @@ from lrteach.models import initialise, linear_model, mlp
 from lrteach.optimizers import adam, adamw, heavy_ball, sgd
 from lrteach.schedules import Schedule, cosine, warmup
 from lrteach.sweeps import Sweep
-from sweep_cases import CLASSES, CONV, IMAGES, REGRESSION, RELU, TANH, WithDropout, everything, run
 
 GPU = torch.cuda.is_available()
 ROOT = Path(__file__).parents[1]
