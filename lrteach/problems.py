@@ -118,10 +118,11 @@ def descend(problem, rule, start, lr, steps, schedule=None, **hyper):
     """
     theta = np.array(start, np.float64)
     state = rule.init(theta)
-    path = [theta]
+    path = np.empty((steps + 1, *theta.shape))
+    path[0] = theta
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(steps):
             rate = lr if schedule is None else lr * schedule(t)
             theta, state = rule(theta, problem.gradient(theta), state, lr=rate, **hyper)
-            path.append(theta)
-    return np.array(path)
+            path[t + 1] = theta
+    return path

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
 from numbers import Integral
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -319,7 +320,9 @@ def sweep(
     )  # fmt: skip
     rule.check(lr=lrs.max() * job.schedule(np.arange(steps)))
     first_loss, draws = _try_out(job, int(seeds[0]))
-    with SweepFile(resume, _describe(job, lrs, seeds, first_loss)) as file:
+    config = _describe(job, lrs, seeds, first_loss)
+    job.data = _as_tensors(data, dtype)  # once, not in every run
+    with SweepFile(resume, config) as file:
         done = file.done()
         # Runs of one seed come together, because they share their batches.
         left = [(k, s) for s in range(len(seeds)) for k in range(len(lrs)) if (k, s) not in done]
@@ -350,6 +353,14 @@ def _seeds(seeds):
             f"seeds={seeds!r} is not allowed: seeds must be an int >= 1, or different ints >= 0"
         )
     return np.array(listed, np.int64)
+
+
+def _as_tensors(data, dtype):
+    arrays = {}
+    for part in ("train", "val", "test"):
+        x, y = tensors(data, part, torch.device("cpu"), dtype)
+        arrays |= {f"x_{part}": x, f"y_{part}": y}
+    return SimpleNamespace(**arrays)
 
 
 def _try_out(job, seed):

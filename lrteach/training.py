@@ -289,8 +289,10 @@ def default_loss(targets):
 
 
 def tensors(data, part, where, dtype):
-    x = torch.as_tensor(getattr(data, f"x_{part}")).to(where, dtype)
-    if x.ndim == 4:  # images: on a CPU, pooling is faster with a pixel's channels side by side
+    x = torch.as_tensor(getattr(data, f"x_{part}")).to(where)
+    x = x.to(dtype) if x.is_floating_point() else x.long()  # whole numbers are tokens
+    # Images: on a CPU, pooling is faster with a pixel's channels side by side.
+    if x.ndim == 4 and x.stride(1) != 1:
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
     y = torch.as_tensor(getattr(data, f"y_{part}")).to(where)
     return x, y.to(dtype) if y.is_floating_point() else y.long()
