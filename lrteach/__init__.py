@@ -11,13 +11,14 @@ __version__ = "0.1.0"
 # attribute -> the module that defines it
 _HOMES = {
     "TorchOptimizer": "torch_optimizer",
+    "check": "checks",
     "claim": "claims",
     "device": "training",
     "train": "training",
     "Run": "training",
 }
 _MODULES = (
-    "autodiff", "claims", "data", "models", "optimizers", "plots", "problems", "schedules",
+    "autodiff", "checks", "claims", "data", "models", "optimizers", "plots", "problems", "schedules",
     "torch_optimizer", "training",
 )  # fmt: skip
 
