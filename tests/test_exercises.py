@@ -180,7 +180,7 @@ def test_the_notebooks_show_plain_markdown_and_fold_the_checks():
                     assert (path.parent / target).exists(), target
             else:
                 hidden = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
-                assert hidden == source.startswith("check("), source
+                assert hidden == bool(re.search(r"^check\(", source, re.MULTILINE)), source
 
 
 def test_every_chapter_has_its_checked_exercises():
