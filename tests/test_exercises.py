@@ -183,6 +183,13 @@ def test_the_notebooks_show_plain_markdown_and_fold_the_checks():
                 assert hidden == bool(re.search(r"^check\(", source, re.MULTILINE)), source
 
 
+def test_the_report_in_how_to_use_is_what_the_check_says():
+    solved = SOLVED["what-is-a-learning-rate"]
+    report, _ = report_of(solved.exercises[0], [solved.exercises[0].wrong[0]], prepared(solved))
+    page = (exercises.BOOK / "reference" / "how-to-use.md").read_text(encoding="utf-8")
+    assert repr(report) in page
+
+
 def test_every_chapter_has_its_checked_exercises():
     missing = exercises.missing()
     assert not missing, "\n".join(missing)
