@@ -54,7 +54,7 @@ serve: book ## Build the book and show it at http://127.0.0.1:8000
 bench: setup ## Time the hot paths side by side
 	$(BIN)/python -m benchmarks
 
-exercises: setup ## Write the exercise notebooks from the chapters
+exercises: setup ## Write the exercise notebooks from the solved ones
 	$(BIN)/python tools/exercises.py
 
 lock: setup ## Renew requirements.lock from pyproject.toml (asks the package index)

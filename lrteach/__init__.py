@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 # attribute -> the module that defines it
 _HOMES = {
     "TorchOptimizer": "torch_optimizer",
+    "check": "checks",
     "claim": "claims",
     "device": "training",
     "train": "training",
@@ -19,8 +20,8 @@ _HOMES = {
     "Sweep": "sweeps",
 }
 _MODULES = (
-    "autodiff", "batched", "claims", "data", "models", "optimizers", "plots", "problems",
-    "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
+    "autodiff", "batched", "checks", "claims", "data", "models", "optimizers", "plots",
+    "problems", "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 
 __all__ = sorted([*_HOMES, *_MODULES])

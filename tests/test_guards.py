@@ -11,7 +11,6 @@ import yaml
 from packaging.requirements import Requirement
 
 import book
-import exercises
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = book.chapters()
@@ -193,10 +192,3 @@ def test_nothing_names_a_place_outside_the_repository():
         if path.suffix not in (".gz", ".npz", ".otf", ".png") and path != Path(__file__):
             found = forbidden.search(path.read_text(encoding="utf-8"))
             assert found is None, f"{path.relative_to(ROOT)}: {found and found[0]}"
-
-
-def test_exercise_notebooks_are_those_of_the_chapters():
-    files = exercises.wanted()
-    there = {path: path.read_text(encoding="utf-8") for path in exercises.EXERCISES.glob("*.ipynb")}
-    assert there == files, "run `make exercises` and commit the result"
-    assert len(files) >= len(CHAPTERS), "every chapter has exercises"
