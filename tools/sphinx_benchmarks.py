@@ -1,0 +1,69 @@
+"""Sphinx extension: the directive `{benchmarks}`, the tables that `make bench` has measured.
+
+It reads benchmarks/results.json, which is committed: a build of the book times nothing.
+"""
+
+import json
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results.json"
+
+
+def duration(seconds):
+    """Three digits of a time, in the unit that suits it."""
+    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1 or unit == "µs":
+            return f"{seconds * factor:.3g} {unit}"
+
+
+def cells_of(row):
+    """{column: text} of one row: its times, with how they compare with the first, or megabytes."""
+    if "megabytes" in row:
+        return {name: f"{value:.0f} MB" for name, value in row["megabytes"].items()}
+    first = next(iter(row["variants"].values()))
+    cells = {}
+    for name, seconds in row["variants"].items():
+        # Pairs were measured in turn; the median of their ratios is steadier than that of times.
+        ratio = row["ratios"].get(name)
+        cells[name] = duration(seconds) + (f" ({1 / ratio:.2f}×)" if ratio else "")
+    assert first > 0
+    return cells
+
+
+class Benchmarks(SphinxDirective):
+    """Where and when it was measured, then a section with a table for each subject."""
+
+    def run(self):
+        self.env.note_dependency(str(RESULTS))
+        results = json.loads(RESULTS.read_text("utf-8"))
+        tables = {}
+        for row in results["rows"]:
+            tables.setdefault(row["table"], []).append(row)
+        machine = nodes.paragraph("", f"Measured {results['measured']}.")
+        return [machine, *(self.section(title, rows) for title, rows in tables.items())]
+
+    def section(self, title, rows):
+        section = nodes.section("", nodes.title("", title), names=["benchmark " + title])
+        self.state.document.note_implicit_target(section)
+        columns = list(dict.fromkeys(name for row in rows for name in cells_of(row)))
+        group = nodes.tgroup("", cols=1 + len(columns))
+        group.extend(nodes.colspec(colwidth=20) for _ in range(1 + len(columns)))
+        body = nodes.tbody("")
+        for row in rows:
+            cells = cells_of(row)
+            body.append(table_row([row["name"], *(cells.get(name, "–") for name in columns)]))
+        group.extend([nodes.thead("", table_row(["", *columns])), body])
+        section.append(nodes.table("", group, classes=["benchmarks"]))
+        return section
+
+
+def table_row(texts):
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in texts))
+
+
+def setup(app):
+    app.add_directive("benchmarks", Benchmarks)
+    return {"version": "1", "parallel_read_safe": True}
