@@ -17,8 +17,8 @@ _HOMES = {
     "Run": "training",
 }
 _MODULES = (
-    "autodiff", "claims", "data", "models", "optimizers", "plots", "problems", "schedules",
-    "torch_optimizer", "training",
+    "autodiff", "claims", "data", "kernels", "models", "optimizers", "plots", "problems",
+    "schedules", "torch_optimizer", "training",
 )  # fmt: skip
 
 __all__ = sorted([*_HOMES, *_MODULES])
