@@ -81,14 +81,14 @@ class Kernel:
     def compiled(self, dtype, device):
         """`arrays` through `torch.compile`, for vectors of one dtype on one device.
 
-        The first call takes seconds. Raises whatever the compiler raises.
+        Returns (loop, "") or (None, why it cannot be compiled). The first call takes seconds.
         """
         key = (dtype, device, torch.get_num_threads())  # the loop is made for so many threads
         if key not in self._compiled:
-            if device.type == "cpu":
-                self._compiled[key] = _compile_loop(self.arrays, *self._count, dtype)
-            else:
-                self._compiled[key] = torch.compile(self.arrays, dynamic=True, fullgraph=True)
+            try:
+                self._compiled[key] = _compile_loop(self.arrays, *self._count, dtype, device), ""
+            except Exception as error:  # of whatever kind torch or its compiler may raise
+                self._compiled[key] = None, _reason(error)
         return self._compiled[key]
 
     def numbers(self, lr, t, hyper):
@@ -130,14 +130,16 @@ def _kernel_of(rule, template):
         return None, f"{rule.__name__} is not plain arithmetic, element by element ({reason})"
 
 
-def _compile_loop(arrays, vectors, numbers, dtype):
-    """Compile `arrays` for the CPU and spare it the checks that torch makes before each call.
+def _compile_loop(arrays, vectors, numbers, dtype, device):
+    """Compile `arrays`, and on a CPU spare it the checks that torch makes before each call.
 
     They ask what kind of arrays these are, which our caller knows, and take longer than the loop
-    itself on 100 000 elements. Torch hands the loop to its backend only, with arguments in an
+    itself on 10 000 elements. Torch hands the loop to its backend only, with arguments in an
     order of its own: so we stand in for the backend and see which of ours went where.
     """
-    backend, seen = torch._dynamo.lookup_backend("inductor"), []
+    from torch._dynamo import lookup_backend
+
+    backend, seen = lookup_backend("inductor"), []
 
     def listen(module, examples):
         loop = backend(module, examples)
@@ -148,16 +150,18 @@ def _compile_loop(arrays, vectors, numbers, dtype):
 
         return call
 
-    n = 2**20  # so long that torch divides the loop among all threads
-    ours = [torch.ones(n, dtype=dtype) for _ in range(vectors)] + [torch.ones(numbers, dtype=dtype)]
     guarded = torch.compile(arrays, dynamic=True, fullgraph=True, backend=listen)
+    n = 2**20  # so long that torch divides the loop among all threads
+    ours = [torch.ones(n, dtype=dtype, device=device) for _ in range(vectors)]
+    ours.append(torch.ones(numbers, dtype=dtype, device=device))
     guarded(*ours)
+
     loop, theirs = seen[0]
     ours += [n, numbers]
     # By identity, and the two lengths by their value.
     where = {x if isinstance(x, int) else id(x): i for i, x in enumerate(ours)}
     order = [where.get(x if isinstance(x, int) else id(x)) for x in theirs]
-    if None in order:
+    if device.type != "cpu" or None in order:
         return guarded
 
     def direct(*arguments):
@@ -165,6 +169,13 @@ def _compile_loop(arrays, vectors, numbers, dtype):
         loop(*[arguments[i] for i in order])
 
     return direct
+
+
+def _reason(error):
+    """What went wrong in the compiler, in a line: the innermost cause says it best."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
 class _Symbol(fx.Proxy):

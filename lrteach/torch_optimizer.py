@@ -157,26 +157,27 @@ class TorchOptimizer(Optimizer):
             else:  # torch would compile again for vectors of length 1
                 others += [parameter for parameter, *_ in members]
         numbers = {}
-        for i, (key, members) in enumerate(jobs):
+        for key, members in jobs:
             dtype, device, t = key
-            try:
-                if key not in numbers:
-                    values = kernel.numbers(lr, t, hyper)
-                    numbers[key] = torch.tensor(values, dtype=dtype, device=device)
-                loop = kernel.compiled(dtype, device)
-                _run(loop, [arrays for *_, arrays in members], numbers[key])
-            except Exception as error:  # of whatever kind torch's compiler may raise
-                self._give_up(_reason(error))
-                return others + [parameter for _, left in jobs[i:] for parameter, *_ in left]
+            loop, reason = kernel.compiled(dtype, device)
+            if loop is None:
+                self._give_up(reason)
+                others += [parameter for parameter, *_ in members]
+                continue
+            if key not in numbers:
+                values = kernel.numbers(lr, t, hyper)
+                numbers[key] = torch.tensor(values, dtype=dtype, device=device)
+            _run(loop, [arrays for *_, arrays in members], numbers[key])
             for _, state, _ in members:
                 state["t"] = t
         return others
 
     def _give_up(self, reason):
-        self.compile = False
-        warnings.warn(
-            f"compile=True has no effect, the uncompiled rule is used: {reason}", stacklevel=2
-        )
+        if self.compile:
+            self.compile = False
+            warnings.warn(
+                f"compile=True has no effect, the uncompiled rule is used: {reason}", stacklevel=2
+            )
 
     def __repr__(self):
         return f"{self.rule.__name__} as a " + super().__repr__()
@@ -222,13 +223,6 @@ def _run(loop, members, numbers):
     for i, (column, new) in enumerate(zip(columns, together, strict=True)):
         if i != 1:  # the gradients stay
             torch.split_with_sizes_copy(new, sizes, out=column)
-
-
-def _reason(error):
-    """The first line of what went wrong in the compiler: the innermost cause says it best."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
 
 
 class _StepScheduler(LRScheduler):
