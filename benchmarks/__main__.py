@@ -1,110 +1,62 @@
-"""Time the hot paths against their plain counterparts, interleaved in one process.
+"""Time the hot paths against their plain counterparts: all subjects, or those named.
 
-Each row runs A, B, A, B, ... and reports the median of each and the median of the ratios B / A,
-which a busy machine disturbs less than either time. The table goes to _build/benchmarks.json too.
+    python -m benchmarks [subject ...]
+
+Each module of this folder with a function `rows` is a subject. A row is a dict: "table" and
+"name" say where it belongs, "variants" and "ratios" are what `timing.compare` returns. All rows
+go to _build/benchmarks.json, each with its "subject"; those of subjects not run now stay there.
 """
 
 import json
-import statistics
-import time
+import os
+import sys
+from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch.nn import functional as F
-from tqdm import tqdm
-
-from lrteach import TorchOptimizer, data, models, problems, train
-from lrteach import optimizers as rules
-from lrteach.training import batches
 
 OUT = Path(__file__).resolve().parents[1] / "_build" / "benchmarks.json"
+NOT_SUBJECTS = {"__init__", "__main__", "timing"}
 
 
-def compare(ours, other, rounds=9):
-    """Median seconds of both, and the median of other / ours over interleaved rounds."""
-    pairs = []
-    for _ in range(rounds + 1):
-        pair = []
-        for function in (ours, other):
-            start = time.perf_counter()
-            function()
-            pair.append(time.perf_counter() - start)
-        pairs.append(pair)
-    pairs = pairs[1:]  # the first round warms up
-    ours_time, other_time = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return ours_time, other_time, statistics.median(b / a for a, b in pairs)
-
-
-def optimizer_step(rule, torch_class, n=1_000_000, **hyper):
-    """One step on a vector of n parameters: the rule in a TorchOptimizer against torch's own."""
-    steppers = []
-    for make in (
-        lambda p: TorchOptimizer(p, rule, lr=1e-3),
-        lambda p: torch_class(p, lr=1e-3, **hyper),
-    ):
-        parameter = torch.nn.Parameter(torch.zeros(n))
-        parameter.grad = torch.ones(n)
-        steppers.append(make([parameter]).step)
-    return steppers
-
-
-def training_run(steps=200):
-    """`train` against the plain torch.optim loop on the same batches, MLP 40-100-100-10."""
-    signals = data.mnist1d()
-
-    def ours():
-        train(models.mlp(), signals, rules.adam, 1e-3, steps=steps, progress=False)
-
-    def plain():
-        model = models.initialise(models.mlp(), 0)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        x, y = torch.from_numpy(signals.x_train), torch.from_numpy(signals.y_train)
-        order = batches(len(x), 100, 0)
-        for _ in range(steps):
-            batch = torch.from_numpy(next(order))
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(x[batch]), y[batch])
-            loss.backward()
-            optimizer.step()
-            loss.item()
-
-    return ours, plain
-
-
-def many_rates(K=1000, steps=200):
-    """K runs at once on a NumPy quadratic against one run (the ratio wanted is far below K)."""
-    bowl = problems.quadratic(1, 10)
-    lrs = np.geomspace(1e-3, 0.19, K)
-    return (
-        lambda: problems.descend(bowl, rules.adam, np.ones((K, 2)), lrs, steps),
-        lambda: problems.descend(bowl, rules.adam, np.ones(2), 0.1, steps),
-    )
-
-
-ROWS = {
-    "one step, 1 M parameters: sgd, TorchOptimizer vs torch.optim": lambda: optimizer_step(rules.sgd, torch.optim.SGD),
-    "one step, 1 M parameters: adam, TorchOptimizer vs torch.optim": lambda: optimizer_step(rules.adam, torch.optim.Adam),
-    "200 steps of the MNIST-1D network: train vs a plain torch loop": training_run,
-    "200 steps of adam on a quadratic: 1000 rates at once vs one rate": many_rates,
-}  # fmt: skip
-
-
-def main():
+def main(names):
+    subjects = sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - NOT_SUBJECTS)
+    unknown = sorted(set(names) - set(subjects))
+    if unknown:
+        sys.exit(f"no subject {unknown[0]!r}: there are {', '.join(subjects)}")
     torch.set_num_threads(1)
-    table = []
-    for name, make in tqdm(ROWS.items(), leave=False):
-        ours, other, ratio = compare(*make())
-        table.append({"name": name, "ours_s": ours, "other_s": other, "other_over_ours": ratio})
-    print(f"{'':66} {'ours':>10} {'other':>10} {'other/ours':>11}")
-    for row in table:
-        print(
-            f"{row['name']:66} {1e3 * row['ours_s']:7.2f} ms {1e3 * row['other_s']:7.2f} ms "
-            f"{row['other_over_ours']:10.2f}×"
-        )
+    for subject in names or subjects:
+        rows, table = [], None
+        for row in import_module(f"benchmarks.{subject}").rows():
+            if row["table"] != table:
+                table = row["table"]
+                print(f"\n{table}")
+            show(row)
+            rows.append({"subject": subject, **row})
+        save(subject, rows)
+
+
+def show(row):
+    """Print the times of a row, and in brackets how many times as fast as the first each is."""
+    times = [
+        f"{name} {1e3 * seconds:.2f} ms"
+        + (f" ({row['ratios'][name]:.2f}×)" if name in row["ratios"] else "")
+        for name, seconds in row["variants"].items()
+    ]
+    print(f"  {row['name']:45} {', '.join(times)}", flush=True)
+
+
+def save(subject, rows):
+    """Replace the rows of one subject in the file, which is whole at every moment."""
+    try:
+        others = [row for row in json.loads(OUT.read_text()) if row.get("subject") != subject]
+    except (FileNotFoundError, ValueError):
+        others = []
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(table, indent=1))
+    new = OUT.with_suffix(".json.new")
+    new.write_text(json.dumps(others + rows, indent=1))
+    os.replace(new, OUT)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

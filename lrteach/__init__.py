@@ -20,8 +20,8 @@ _HOMES = {
     "Sweep": "sweeps",
 }
 _MODULES = (
-    "autodiff", "batched", "checks", "claims", "data", "models", "optimizers", "plots",
-    "problems", "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
+    "autodiff", "batched", "checks", "claims", "data", "kernels", "models", "optimizers",
+    "plots", "problems", "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 
 __all__ = sorted([*_HOMES, *_MODULES])

@@ -57,6 +57,20 @@ def test_a_training_run_loads_neither_torchs_compiler_nor_matplotlib():
     assert not {"torch._dynamo", "torch._inductor", "sympy", "matplotlib", "torchvision"} & loaded
 
 
+def test_an_optimizer_loads_the_compiler_only_to_compile():
+    loaded = modules_after(
+        "import sys, torch\n"
+        "from lrteach import TorchOptimizer\n"
+        "from lrteach.optimizers import adam\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "p = torch.nn.Parameter(torch.ones(100_000))\n"
+        "p.grad = torch.ones_like(p)\n"
+        "TorchOptimizer([p], adam, lr=0.1).step()"
+    )
+    # torch's own class Optimizer loads torch._dynamo at its first step, but no compiler.
+    assert not {"torch._inductor.compile_fx", "torch._inductor.codegen.cpp"} & loaded
+
+
 def test_every_public_name_resolves_and_is_listed():
     assert {"train", "Run", "TorchOptimizer", "claim", "device", "optimizers"} <= set(
         lrteach.__all__
