@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-RUNS = (1, 32, 128, 1000, 10_000)
+RUNS = (1, 100, 1000, 10_000)
 SWEEP = """
 import json, resource, sys
 import numpy as np
@@ -35,7 +35,7 @@ def peak(runs, resume, steps):
     return json.loads(done.stdout)
 
 
-def rows(steps=20):
+def rows(steps=10):
     """A row for each number of runs, with the results in memory and in a file."""
     for runs in RUNS:
         with tempfile.TemporaryDirectory() as folder:

@@ -86,8 +86,8 @@ def rows(rates=RATES, rounds=5):
                 ours = partial(sweep, model, data, getattr(optimizers, rule), lrs, **settings)
                 few = lrs[:AT_MOST]
                 functions = {
-                    "sweep": ours,
                     "torch loop": partial(plain_loop, model, data, rule, few, **settings),
+                    "sweep": ours,
                 }
                 scales = {"torch loop": K / len(few)}
                 runs, jax_steps = min(K, jax_part[0]), jax_part[1]

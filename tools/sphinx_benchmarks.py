@@ -23,31 +23,27 @@ def cells_of(row):
     """{column: text} of one row: its times, with how they compare with the first, or megabytes."""
     if "megabytes" in row:
         return {name: f"{value:.0f} MB" for name, value in row["megabytes"].items()}
-    first = next(iter(row["variants"].values()))
     cells = {}
     for name, seconds in row["variants"].items():
-        # Pairs were measured in turn; the median of their ratios is steadier than that of times.
         ratio = row["ratios"].get(name)
-        cells[name] = duration(seconds) + (f" ({1 / ratio:.2f}×)" if ratio else "")
-    assert first > 0
+        cells[name] = duration(seconds) + (f" ({ratio:.3g}×)" if ratio else "")
     return cells
 
 
 class Benchmarks(SphinxDirective):
-    """Where and when it was measured, then a section with a table for each subject."""
+    """A section for each table, which says when and on what it was measured."""
 
     def run(self):
         self.env.note_dependency(str(RESULTS))
-        results = json.loads(RESULTS.read_text("utf-8"))
         tables = {}
-        for row in results["rows"]:
+        for row in json.loads(RESULTS.read_text("utf-8")):
             tables.setdefault(row["table"], []).append(row)
-        machine = nodes.paragraph("", f"Measured {results['measured']}.")
-        return [machine, *(self.section(title, rows) for title, rows in tables.items())]
+        return [self.section(title, rows) for title, rows in tables.items()]
 
     def section(self, title, rows):
         section = nodes.section("", nodes.title("", title), names=["benchmark " + title])
         self.state.document.note_implicit_target(section)
+        section.append(nodes.paragraph("", f"Measured {rows[0]['measured']}."))
         columns = list(dict.fromkeys(name for row in rows for name in cells_of(row)))
         group = nodes.tgroup("", cols=1 + len(columns))
         group.extend(nodes.colspec(colwidth=20) for _ in range(1 + len(columns)))
