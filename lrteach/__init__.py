@@ -15,10 +15,12 @@ _HOMES = {
     "device": "training",
     "train": "training",
     "Run": "training",
+    "sweep": "sweeps",
+    "Sweep": "sweeps",
 }
 _MODULES = (
-    "autodiff", "claims", "data", "models", "optimizers", "plots", "problems", "schedules",
-    "torch_optimizer", "training",
+    "autodiff", "batched", "claims", "data", "models", "optimizers", "plots", "problems",
+    "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 
 __all__ = sorted([*_HOMES, *_MODULES])

@@ -147,15 +147,15 @@ def train(
     TypeError, ValueError
         An argument that cannot be used; the message names it.
     """
-    _check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip)
+    check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip)
     lr = plain(lr)
-    schedule = _schedule(schedule, steps)
+    schedule = as_schedule(schedule, steps)
     plan = lr * schedule(np.arange(steps))
     rule.check(lr=plan)
     loss = loss or default_loss(data.y_train)
     where = device()
     model = fresh_copy(model, seed if initialise else None).to(where, dtype)
-    parts = {name: _tensors(data, name, where, dtype) for name in ("train", "val", "test")}
+    parts = {name: tensors(data, name, where, dtype) for name in ("train", "val", "test")}
 
     theta, g = flatten(model)
     slots = [torch.zeros_like(theta) for _ in rule.slots]
@@ -198,7 +198,7 @@ def train(
                     diverged, status = True, f"diverged: {what} after {t + 1} updates"
                     break
 
-    _check_rates(rates, plan)
+    check_rates(rates, plan)
     eval_steps, val_losses, val_accuracies = (
         np.array(column) for column in zip(*evaluations, strict=True)
     )
@@ -288,7 +288,7 @@ def default_loss(targets):
     return lambda outputs, y: F.mse_loss(outputs.reshape(y.shape), y)
 
 
-def _tensors(data, part, where, dtype):
+def tensors(data, part, where, dtype):
     x = torch.as_tensor(getattr(data, f"x_{part}")).to(where, dtype)
     if x.ndim == 4:  # images: on a CPU, pooling is faster with a pixel's channels side by side
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
@@ -296,7 +296,7 @@ def _tensors(data, part, where, dtype):
     return x, y.to(dtype) if y.is_floating_point() else y.long()
 
 
-def _schedule(schedule, steps):
+def as_schedule(schedule, steps):
     if schedule is None:
         return constant()
     if callable(schedule) and not isinstance(schedule, Schedule):
@@ -306,7 +306,7 @@ def _schedule(schedule, steps):
     return schedule
 
 
-def _check_rates(rates, plan):
+def check_rates(rates, plan):
     """The rates used must be those drawn beforehand: a schedule that changes is refused."""
     for t, rate in enumerate(rates):
         if rate != plan[t]:
@@ -316,7 +316,7 @@ def _check_rates(rates, plan):
             )
 
 
-def _check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip):
+def check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip):
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be a rule such as lrteach.optimizers.sgd, not {rule!r}")
     rule.check(lr=lr, **hyper)

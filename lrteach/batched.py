@@ -1,0 +1,396 @@
+"""Training many runs of one model at once: R parameter vectors as the rows of one array.
+
+A stack holds the runs as `theta` (R, n) and fills `g` (R, n) with their gradients. No operation
+mixes rows, so a run is bit for bit the same whatever runs beside it, and one that diverges
+disturbs nobody. `train_together` is the loop of `training.train` around a stack.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+from lrteach.models import fresh_copy
+from lrteach.training import batches, check_rates, device, flatten, tensors
+
+__all__ = [
+    "DenseStack", "MappedStack", "Results", "can_be_dense", "can_be_mapped", "train_together",
+]  # fmt: skip
+
+
+@dataclass
+class Results:
+    """What R runs of T updates with E evaluations left behind. Float arrays are float64.
+
+    Attributes
+    ----------
+    losses, grad_norms : (R, T)
+        As in `Run`; NaN after a run was stopped.
+    val_losses, val_accuracies : (R, E)
+        NaN after a run was stopped.
+    test_losses, test_accuracies : (R,)
+    updates : int array (R,)
+        Updates made; T unless the run was stopped.
+    diverged : bool array (R,)
+    """
+
+    losses: np.ndarray
+    grad_norms: np.ndarray
+    val_losses: np.ndarray
+    val_accuracies: np.ndarray
+    test_losses: np.ndarray
+    test_accuracies: np.ndarray
+    updates: np.ndarray
+    diverged: np.ndarray
+
+    @classmethod
+    def empty(cls, R, T, E):
+        """Results in which nothing has happened yet."""
+        many, evaluated, one = ((R, T), (R, E), (R,))
+        shapes = [many, many, evaluated, evaluated, one, one]
+        floats = [np.full(shape, np.nan) for shape in shapes]
+        return cls(*floats, updates=np.full(R, T), diverged=np.zeros(R, bool))
+
+
+class Stack:
+    """R runs of one model. A subclass computes outputs and gradients.
+
+    Attributes
+    ----------
+    theta, g : tensors (R, n)
+        Parameters of every run, in the order of `training.flatten`, and their gradients.
+    """
+
+    def __init__(self, model, theta, loss):
+        self.model = model
+        self.loss = loss
+        self.shapes = [p.shape for p in model.parameters() if p.requires_grad]
+        self.sizes = [shape.numel() for shape in self.shapes]
+        self._hold(theta)
+
+    def _hold(self, theta):
+        self.theta, self.g = theta, torch.zeros_like(theta)
+        self.parameters, self.gradients = self._views(self.theta), self._views(self.g)
+
+    def _views(self, flat):
+        parts = zip(flat.split(self.sizes, dim=1), self.shapes, strict=True)
+        return [part.unflatten(1, shape) for part, shape in parts]
+
+    def keep(self, rows):
+        """Go on with these rows only."""
+        self._hold(self.theta[rows])
+
+    @torch.no_grad()
+    def evaluate(self, x, y, chunk=250):
+        """Mean loss and accuracy of every run on a whole part of the data: two arrays (R,).
+
+        Both float64; in the chunks of `training.evaluate`, so that the sums are the same.
+        """
+        total, correct = np.zeros(len(self.theta)), np.zeros(len(self.theta))
+        for start in range(0, len(x), chunk):
+            targets = y[start : start + chunk]
+            outputs = self.outputs(x[None, start : start + chunk])
+            losses = self.losses(outputs, targets.expand(len(outputs), *targets.shape))
+            total += losses.double().cpu().numpy() * len(targets)
+            if not y.is_floating_point():
+                correct += (outputs.argmax(2) == targets).sum(1).cpu().numpy()
+        return total / len(x), correct / len(x) if not y.is_floating_point() else correct * math.nan
+
+
+class DenseStack(Stack):
+    """R dense networks: each layer is one batched matrix product, backward too, by hand.
+
+    The products run as fast as the processor can; what automatic differentiation and one call
+    per run and layer would cost is most of a small network's time.
+    """
+
+    def __init__(self, model, theta, loss):
+        super().__init__(model, theta, loss)
+        self.layers = _layers_of(model)
+
+    def outputs(self, x):
+        """Outputs (R, B, C) for inputs (R, B, ...), or (1, B, ...) that all runs share."""
+        return self._forward(x)[-1]
+
+    def _forward(self, x):
+        """The inputs of every layer, then the outputs; each of shape (R, B, features)."""
+        values = [x.flatten(2).expand(len(self.theta), -1, -1)]
+        parameters = iter(self.parameters)
+        for layer in self.layers:
+            z = torch.bmm(values[-1], next(parameters).transpose(1, 2))
+            if layer.bias:
+                z.add_(next(parameters).unsqueeze(1))
+            values.append(_ACTIVATIONS[layer.activation][0](z))
+        return values
+
+    def losses(self, outputs, targets):
+        """The loss of every run, (R,)."""
+        return _losses_and_slopes(self.loss, outputs, targets, slopes=False)[0]
+
+    def gradient(self, x, y):
+        """Fill `g` with the gradients on a batch; returns the losses (R,)."""
+        values = self._forward(x)
+        outputs = values.pop()
+        losses, slope = _losses_and_slopes(self.loss, outputs, y)
+        gradients = iter(reversed(self.gradients))
+        weights = [p for p in self.parameters if p.ndim == 3]
+        for layer, weight in zip(reversed(self.layers), reversed(weights), strict=True):
+            inputs = values.pop()
+            slope = _ACTIVATIONS[layer.activation][1](slope, outputs)
+            if layer.bias:
+                torch.sum(slope, 1, out=next(gradients))
+            torch.bmm(slope.transpose(1, 2), inputs, out=next(gradients))
+            if values:
+                slope = torch.bmm(slope, weight)
+            outputs = inputs
+        return losses
+
+
+class MappedStack(Stack):
+    """R runs of any model without memory or chance, by `torch.func.vmap`: for a GPU.
+
+    On a CPU convolutions and attention gain nothing from it (see `sweeps`).
+    """
+
+    def __init__(self, model, theta, loss):
+        super().__init__(copy.deepcopy(model).to(theta), theta, loss)
+        self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        self.loss = loss if callable(loss) else _NAMED_LOSSES[loss]
+
+    def _call(self, theta, x):
+        parts = zip(self.names, theta.split(self.sizes), self.shapes, strict=True)
+        values = {name: part.view(shape) for name, part, shape in parts}
+        return torch.func.functional_call(self.model, values, (x,))
+
+    def outputs(self, x):
+        """Outputs (R, B, ...) for inputs (R, B, ...), or (1, B, ...) that all runs share."""
+        x = x.expand(len(self.theta), *x.shape[1:])
+        return torch.func.vmap(self._call)(self.theta, x)
+
+    def losses(self, outputs, targets):
+        """The loss of every run, (R,)."""
+        return torch.func.vmap(self.loss)(outputs, targets)
+
+    def gradient(self, x, y):
+        """Fill `g` with the gradients on a batch; returns the losses (R,)."""
+        theta = self.theta.detach().requires_grad_()
+        x = x.expand(len(theta), *x.shape[1:])
+        losses = torch.func.vmap(lambda p, x, y: self.loss(self._call(p, x), y))(theta, x, y)
+        # The sum is only a way to ask for all gradients: each row of theta has its own loss.
+        (gradient,) = torch.autograd.grad(losses.sum(), theta)
+        self.g.copy_(gradient)
+        return losses.detach()
+
+
+def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=lambda n: None):
+    """Train one run for each pair of `lrs` and `seeds`, all at once. Returns `Results`.
+
+    `job` has what `train` takes otherwise (see `sweeps.Job`). `stopped()` is asked at every update
+    and ends the work with None; `advance(n)` hears of n updates that are done.
+    """
+    where = device()
+    lrs, row_seeds = np.asarray(lrs, np.float64), np.asarray(seeds)
+    parts = {name: tensors(job.data, name, where, job.dtype) for name in ("train", "val", "test")}
+    stack = stack_class(job.model, _starts(job, row_seeds).to(where), job.loss_name)
+    slots = [torch.zeros_like(stack.theta) for _ in job.rule.slots]
+    hyper = job.rule.defaults | job.hyper
+    plan, eval_steps = job.schedule(np.arange(job.steps)), job.eval_steps
+    results = Results.empty(len(lrs), job.steps, len(eval_steps))
+    alive, lost = np.arange(len(lrs)), []  # rows still in the stack; (row, theta) of the others
+    used = []
+
+    def measure(t):
+        """Measure the validation part after t updates; returns which runs are not finite."""
+        losses, accuracies = stack.evaluate(*parts["val"])
+        column = eval_steps.index(t)
+        results.val_losses[alive, column] = losses
+        results.val_accuracies[alive, column] = accuracies
+        return ~(np.isfinite(losses) & stack.theta.isfinite().all(1).cpu().numpy())
+
+    def lose(rows, t):
+        """Take runs that are not finite out of the stack after t updates."""
+        nonlocal alive, slots
+        results.updates[alive[rows]], results.diverged[alive[rows]] = t, True
+        lost.append((alive[rows], stack.theta[torch.from_numpy(rows)]))
+        left = torch.from_numpy(~rows)
+        alive, slots = alive[~rows], [slot[left] for slot in slots]
+        stack.keep(left)
+
+    measure(0)
+    orders = {seed: batches(len(parts["train"][0]), job.batch_size, seed) for seed in set(seeds)}
+    for t in range(job.steps):
+        if stopped():
+            return None
+        if len(alive) == 0:
+            break
+        x, y = _batch(parts["train"], orders, row_seeds[alive])
+        losses = stack.gradient(x, y).double().cpu().numpy()
+        results.losses[alive, t] = losses
+        finite = np.isfinite(losses)
+        if not finite.all():
+            lose(~finite, t)
+            if len(alive) == 0:
+                break
+        norms = torch.stack([torch.linalg.vector_norm(row) for row in stack.g])
+        results.grad_norms[alive, t] = norms.double().cpu().numpy()
+        if job.clip is not None:
+            stack.g.mul_(torch.clamp(job.clip / norms, max=1.0).unsqueeze(1))
+        factor = job.schedule(t)
+        used.append(factor)
+        rates = stack.theta.new_tensor(lrs[alive] * factor).unsqueeze(1)
+        new, *slots = job.rule.update(stack.theta, stack.g, slots, t + 1, rates, hyper)
+        stack.theta.copy_(new)
+        if t + 1 in eval_steps:
+            bad = measure(t + 1)
+            if bad.any():
+                lose(bad, t + 1)
+        advance(len(lrs))
+    check_rates(used, plan)
+
+    final = [(alive, stack.theta), *lost]
+    rows = np.concatenate([rows for rows, _ in final])
+    everyone = stack_class(job.model, torch.cat([theta for _, theta in final]), job.loss_name)
+    results.test_losses[rows], results.test_accuracies[rows] = everyone.evaluate(*parts["test"])
+    return results
+
+
+def _starts(job, seeds):
+    """The first parameters of every run, (R, n)."""
+    start = {}
+    for seed in set(seeds.tolist()):
+        model = fresh_copy(job.model, seed if job.initialise else None).to(job.dtype)
+        start[seed] = flatten(model)[0]
+    return torch.stack([start[seed] for seed in seeds.tolist()])
+
+
+def _batch(part, orders, seeds):
+    """The next batch of every run: x (R, B, ...), or (1, B, ...) if all share it; y (R, B, ...).
+
+    Every seed's order moves on, also when all of its runs are lost.
+    """
+    drawn = {seed: next(order) for seed, order in orders.items()}
+    distinct = set(seeds.tolist())
+    if len(distinct) <= 1:
+        rows = torch.from_numpy(drawn[distinct.pop()] if distinct else next(iter(drawn.values())))
+        x, y = (tensor[rows.to(tensor.device)][None] for tensor in part)
+        return x, y.expand(len(seeds), *y.shape[1:])
+    rows = torch.from_numpy(np.stack([drawn[seed] for seed in seeds.tolist()]))
+    return tuple(tensor[rows.to(tensor.device)] for tensor in part)
+
+
+# --- Dense networks -------------------------------------------------------------------------------
+
+
+class _Layer(NamedTuple):
+    bias: bool
+    activation: str | None
+
+
+# name: (apply it, in place; turn the slope by its outputs into that by its inputs, in place)
+_ACTIVATIONS = {
+    None: (lambda z: z, lambda slope, a: slope),
+    "ReLU": (
+        torch.relu_,
+        lambda slope, a: torch.ops.aten.threshold_backward.grad_input(
+            slope, a, 0, grad_input=slope
+        ),
+    ),
+    "Tanh": (
+        torch.tanh_,
+        lambda slope, a: torch.ops.aten.tanh_backward.grad_input(slope, a, grad_input=slope),
+    ),
+}
+
+
+def can_be_dense(model, x):
+    """Whether `DenseStack` computes what the model does on inputs like x (N, ...).
+
+    That is a chain of Linear layers with ReLU or Tanh between them, perhaps flattened first, all
+    of it trainable and nothing hooked into it.
+    """
+    return _layers_of(model) is not None and (x.ndim == 2 or _flattens(model))
+
+
+def _modules_of(model):
+    """The modules that a sequential model applies, in order; None where it is not sequential."""
+    if type(model) is not nn.Sequential:
+        return [model]
+    return [module for child in model for module in _modules_of(child)]
+
+
+def _flattens(model):
+    first = _modules_of(model)[0]
+    return type(first) is nn.Flatten and (first.start_dim, first.end_dim) == (1, -1)
+
+
+def _layers_of(model):
+    modules = _modules_of(model)
+    hooked = any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        for module in model.modules()
+    )
+    frozen = any(not p.requires_grad for p in model.parameters())
+    if hooked or frozen or len({id(m) for m in modules}) < len(modules):
+        return None
+    layers = []
+    for module in modules[1:] if _flattens(model) else modules:
+        kind = type(module).__name__
+        if type(module) is nn.Linear:
+            layers.append(_Layer(module.bias is not None, None))
+        elif type(module) in (nn.ReLU, nn.Tanh) and layers and layers[-1].activation is None:
+            layers[-1] = layers[-1]._replace(activation=kind)
+        elif type(module) is not nn.Identity:
+            return None
+    return layers or None
+
+
+# --- Losses of many runs --------------------------------------------------------------------------
+
+
+def _squares(outputs, y):
+    return F.mse_loss(outputs.reshape(y.shape), y)
+
+
+_NAMED_LOSSES = {"cross_entropy": F.cross_entropy, "mse": _squares}
+
+
+def _losses_and_slopes(loss, outputs, targets, slopes=True):
+    """Losses (R,) for outputs (R, B, C), and what they change by per output, (R, B, C).
+
+    The two named losses are written out; any other function is called, and differentiated, for
+    one run after the other.
+    """
+    if loss == "cross_entropy":
+        # torch's softmax is ten times faster along an axis that is not the last.
+        log_p = torch.log_softmax(outputs.transpose(1, 2).contiguous(), 1)
+        right = targets.unsqueeze(1)
+        losses = -log_p.gather(1, right).squeeze(1).mean(1)
+        if not slopes:
+            return losses, None
+        slope = log_p.exp_()
+        slope.scatter_add_(1, right, slope.new_full((1, 1, 1), -1.0).expand_as(right))
+        return losses, slope.div_(outputs.shape[1]).transpose(1, 2)
+    if loss == "mse":
+        error = outputs.reshape(targets.shape) - targets
+        losses = (error * error).flatten(1).mean(1)
+        return losses, (error * (2 / error[0].numel())).reshape(outputs.shape)
+    losses, slope = [], torch.zeros_like(outputs)
+    for row, (one, y) in enumerate(zip(outputs, targets, strict=True)):
+        with torch.enable_grad():
+            one = one.detach().requires_grad_()
+            value = loss(one, y)
+        if slopes:
+            (slope[row],) = torch.autograd.grad(value, one)
+        losses.append(value.detach())
+    return torch.stack(losses), slope
+
+
+def can_be_mapped(model):
+    """Whether `MappedStack` computes what the model does: it must not keep running statistics."""
+    return not list(model.buffers())

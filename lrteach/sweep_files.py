@@ -1,0 +1,250 @@
+"""One SQLite file for the runs of a sweep: a run is in it whole or not at all.
+
+SQLite's transactions survive a SIGKILL. Each run carries a checksum, and the file says which sweep
+it belongs to, so that a damaged file, or one from another sweep, is refused.
+"""
+
+import json
+import os
+import sqlite3
+import zlib
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lrteach.batched import Results
+
+__all__ = ["SweepFile", "SweepFileError"]
+
+VERSION = 1
+TABLES = """
+CREATE TABLE sweep (version INTEGER, config TEXT);
+CREATE TABLE runs (
+    k INTEGER, s INTEGER, updates INTEGER, diverged INTEGER,
+    losses BLOB, grad_norms BLOB,  -- T numbers of the sweep's dtype
+    measured BLOB,                 -- float64: E losses, E accuracies, test loss and accuracy
+    checksum INTEGER, PRIMARY KEY (k, s)
+);
+"""
+
+
+class SweepFileError(RuntimeError):
+    """A file of runs cannot be used. The message says why, and what to do."""
+
+
+class SweepFile:
+    """The runs of one sweep in a file, or in memory where `path` is None.
+
+    Parameters
+    ----------
+    path : path or None
+    config : dict, optional
+        What makes two sweeps the same. A file that does not exist is made; one that does must have
+        the same. Without `config` the file is only read, and all of its runs must be there.
+
+    Raises
+    ------
+    SweepFileError
+        The file is missing, damaged, incomplete, of another sweep, or cannot be written.
+    """
+
+    def __init__(self, path, config=None):
+        self.path = None if path is None else Path(path)
+        if self.path is None:
+            self._db = sqlite3.connect(":memory:")
+            _make_tables(self._db, config)
+        else:
+            if config is not None and not self.path.exists():
+                with _written_whole(self.path) as db:
+                    _make_tables(db, config)
+            self._db = _connect(self.path)
+        self.config = self._read_config()
+        if config is not None:
+            self._require_same(config)
+        else:
+            missing = self._expected() - len(self.done())
+            if missing:
+                raise SweepFileError(
+                    f"{self.path} is not finished: {missing} of {self._expected()} runs are missing. "
+                    "Go on with `sweep(..., resume=...)` and the arguments that it was started with."
+                )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._db.close()
+
+    def _read_config(self):
+        with self._refuse_damage():
+            ((version, text),) = self._db.execute("SELECT version, config FROM sweep").fetchall()
+            config = json.loads(text)
+            problems = self._db.execute("PRAGMA quick_check").fetchall()
+        if problems != [("ok",)]:
+            raise self._damaged(problems[0][0])
+        if version != VERSION:
+            raise SweepFileError(
+                f"{self.path} has version {version}, this lrteach reads version {VERSION}: "
+                "use another file"
+            )
+        return config
+
+    def _damaged(self, why):
+        return SweepFileError(
+            f"{self.path} is damaged or no file of a sweep ({why}). Delete it, or use another name."
+        )
+
+    @contextmanager
+    def _refuse_damage(self):
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(error) from error
+
+    def _require_same(self, config):
+        wanted = json.loads(json.dumps(config))  # tuples as lists, as in the file
+        for name in wanted:
+            found = self.config.get(name)
+            if name == "probe":  # digits differ between machines
+                same = np.allclose(found, wanted[name], rtol=1e-3, equal_nan=True)
+            else:
+                same = found == wanted[name]
+            if not same:
+                raise SweepFileError(
+                    f"{self.path} belongs to another sweep: its {name} is {_short(found)}, not "
+                    f"{_short(wanted[name])}. Use another file, or the arguments that it was "
+                    "started with."
+                )
+
+    def _expected(self):
+        return len(self.config["lrs"]) * len(self.config["seeds"])
+
+    def done(self):
+        """The runs in the file: a set of pairs (k, s), places in `lrs` and `seeds`."""
+        with self._refuse_damage():
+            return set(self._db.execute("SELECT k, s FROM runs"))
+
+    def what_is_kept(self):
+        """Half a sentence for an error message: what of the sweep is not lost."""
+        if self.path is None:
+            return "Its finished runs are lost: next time give `resume=` a file."
+        return f"{len(self.done())} of {self._expected()} runs are in {self.path}: call it again."
+
+    def add(self, pairs, results):
+        """Put the runs of a chunk, `Results` in the order of `pairs`, into the file."""
+        dtype = self._curve_type()
+        rows = []
+        for row, (k, s) in enumerate(pairs):
+            blobs = [
+                results.losses[row].astype(dtype).tobytes(),
+                results.grad_norms[row].astype(dtype).tobytes(),
+                np.concatenate([
+                    results.val_losses[row], results.val_accuracies[row],
+                    [results.test_losses[row], results.test_accuracies[row]],
+                ]).tobytes(),
+            ]  # fmt: skip
+            whole = (k, s, int(results.updates[row]), int(results.diverged[row]))
+            rows.append((*whole, *blobs, _checksum(whole, blobs)))
+        try:
+            with self._db:
+                self._db.executemany("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?)", rows)
+        except sqlite3.OperationalError as error:
+            raise SweepFileError(
+                f"{self.path} cannot be written ({error}). {self.what_is_kept()}"
+            ) from error
+
+    def _curve_type(self):
+        return np.float64 if self.config["dtype"] == "float64" else np.float32
+
+    def results(self):
+        """All runs as `Results` of shape (K, S, ...), without losses and gradient norms."""
+        K, S, E = (len(self.config[name]) for name in ("lrs", "seeds", "eval_steps"))
+        all_runs = Results.empty(0, 0, 0)
+        all_runs.val_losses, all_runs.val_accuracies = np.empty((2, K, S, E))
+        all_runs.test_losses, all_runs.test_accuracies = np.empty((2, K, S))
+        all_runs.updates, all_runs.diverged = np.empty((K, S), int), np.empty((K, S), bool)
+        with self._refuse_damage():
+            for k, s, updates, diverged, *blobs, checksum in self._db.execute("SELECT * FROM runs"):
+                if checksum != _checksum((k, s, updates, diverged), blobs):
+                    raise ValueError(f"the checksum of run ({k}, {s}) is wrong")
+                measured = np.frombuffer(blobs[2])
+                all_runs.updates[k, s], all_runs.diverged[k, s] = updates, diverged
+                all_runs.val_losses[k, s] = measured[:E]
+                all_runs.val_accuracies[k, s] = measured[E : 2 * E]
+                all_runs.test_losses[k, s], all_runs.test_accuracies[k, s] = measured[2 * E :]
+        return all_runs
+
+    def read_curves(self, name):
+        """`losses` or `grad_norms` of all runs: float64 (K, S, T)."""
+        config = self.config
+        curves = np.empty((len(config["lrs"]), len(config["seeds"]), config["steps"]))
+        db = self._db if self.path is None else _connect(self.path)  # it may be long closed
+        try:
+            with self._refuse_damage():
+                for k, s, blob in db.execute(f"SELECT k, s, {name} FROM runs"):
+                    curves[k, s] = np.frombuffer(blob, self._curve_type())
+        finally:
+            if self.path is not None:
+                db.close()
+        return curves
+
+    @classmethod
+    def save(cls, path, sweep):
+        """Write a whole `Sweep` into a new file at `path`."""
+        K, S = sweep.diverged.shape
+        with _written_whole(Path(path)) as db:
+            _make_tables(db, sweep.config)
+            file = cls.__new__(cls)
+            file.path, file._db, file.config = Path(path), db, sweep.config
+            for s in range(S):
+                everything = Results(
+                    sweep.losses[:, s], sweep.grad_norms[:, s], sweep.val_losses[:, s],
+                    sweep.val_accuracies[:, s], sweep.test_loss[:, s], sweep.test_accuracy[:, s],
+                    sweep.updates[:, s], sweep.diverged[:, s],
+                )  # fmt: skip
+                file.add([(k, s) for k in range(K)], everything)
+
+
+def _checksum(numbers, blobs):
+    value = zlib.crc32(repr(tuple(map(int, numbers))).encode())
+    for blob in blobs:
+        value = zlib.crc32(blob, value)
+    return value
+
+
+def _make_tables(db, config):
+    with db:
+        db.executescript(TABLES)
+        db.execute("INSERT INTO sweep VALUES (?, ?)", (VERSION, json.dumps(config)))
+
+
+def _connect(path):
+    """Open a file that exists. SQLite itself would make a missing one."""
+    if not path.is_file():
+        raise SweepFileError(f"{path} does not exist, or is no file")
+    try:
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+    except sqlite3.Error as error:
+        raise SweepFileError(f"{path} cannot be opened ({error})") from error
+
+
+@contextmanager
+def _written_whole(path):
+    """A new database that appears at `path` when it is complete, and not at all otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        with closing(sqlite3.connect(temporary)) as db:
+            yield db
+        temporary.replace(path)
+    except (OSError, sqlite3.Error) as error:
+        raise SweepFileError(f"{path} cannot be written ({error})") from error
+    finally:
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+
+
+def _short(value, most=80):
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"

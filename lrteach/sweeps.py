@@ -1,0 +1,572 @@
+"""`sweep`: the same model at K rates and S seeds, as fast as the machine allows.
+
+Every run is the run that `train` would make: the same first parameters, the same batches, the same
+updates. How it is computed depends on the model and the machine, and you do not choose:
+
+- Dense networks: all runs of a chunk at once, as batched matrix products, a chunk on every core.
+- Other models on a CPU: one run after the other, in a process on every core, because batching
+  convolutions or attention gains nothing there.
+- On a GPU: all runs of a chunk at once; models that draw random numbers or keep running
+  statistics one after the other.
+- With `executor=`: wherever that executor runs them, for example on other machines.
+"""
+
+import ctypes
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from hashlib import sha256
+from numbers import Integral
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lrteach.batched import (
+    DenseStack,
+    MappedStack,
+    Results,
+    can_be_dense,
+    can_be_mapped,
+    train_together,
+)
+from lrteach.models import fresh_copy
+from lrteach.optimizers import Rule, plain
+from lrteach.schedules import Schedule
+from lrteach.sweep_files import SweepFile
+from lrteach.training import as_schedule, check_arguments, default_loss, device, tensors, train
+
+__all__ = ["sweep", "Sweep"]
+
+# A chunk is what one core trains at once. More rows amortise more of Python, until theta and its
+# temporaries no longer fit into the core's cache.
+CHUNK_NUMBERS = 2**17
+CHUNK_ROWS = 32
+IN_FLIGHT = 128  # chunks handed to an executor before one has to come back
+ONE_AT_A_TIME = threading.Lock()  # `train` uses torch's one global random state
+
+
+@dataclass
+class Job:
+    """Everything that the runs of a sweep share. Can be pickled."""
+
+    model: torch.nn.Module
+    data: object
+    rule: Rule
+    hyper: dict
+    schedule: Schedule
+    steps: int
+    batch_size: int | None
+    initialise: bool
+    loss: object
+    eval_every: int | None
+    clip: float | None
+    dtype: torch.dtype
+
+    @property
+    def eval_steps(self):
+        """After how many updates the validation part is measured."""
+        every = self.eval_every or self.steps
+        return sorted({*range(0, self.steps + 1, every), self.steps})
+
+    @property
+    def loss_name(self):
+        """The loss for `batched`: a name where it is written out there, else the function."""
+        if self.loss is not None and self.loss is not torch.nn.functional.cross_entropy:
+            return self.loss
+        whole = np.issubdtype(np.asarray(self.data.y_train).dtype, np.integer)
+        return "cross_entropy" if whole or self.loss is not None else "mse"
+
+
+@dataclass
+class Sweep:
+    """K rates × S seeds, and what became of each run. Losses of a diverged run are infinite.
+
+    Attributes
+    ----------
+    lrs, seeds : arrays (K,), (S,)
+    factors : array (T,)
+        The schedule: run k used the rate lrs[k] * factors[t] in update t, and every chunk
+        checked that it did.
+    eval_steps : int array (E,)
+        After how many updates the validation part was measured.
+    val_losses, val_accuracies : arrays (K, S, E)
+        NaN after a run has diverged; accuracies are NaN for a regression.
+    test_loss, test_accuracy : arrays (K, S)
+    diverged : bool array (K, S)
+    updates : int array (K, S)
+        Updates made: T, or when the run diverged.
+    config : dict
+        Rule, schedule, steps, batch size and the rest, as text and numbers.
+    """
+
+    lrs: np.ndarray
+    seeds: np.ndarray
+    factors: np.ndarray
+    eval_steps: np.ndarray
+    val_losses: np.ndarray
+    val_accuracies: np.ndarray
+    test_loss: np.ndarray
+    test_accuracy: np.ndarray
+    diverged: np.ndarray
+    updates: np.ndarray
+    config: dict
+    _curves: object = field(repr=False)  # reads (losses, grad_norms), both (K, S, T)
+
+    @cached_property
+    def losses(self):
+        """Batch loss before each update, (K, S, T). NaN after a divergence.
+
+        Read from the file at first use where the sweep has one.
+        """
+        return self._curves("losses")
+
+    @cached_property
+    def grad_norms(self):
+        """Length of each gradient before clipping, (K, S, T). NaN after a divergence."""
+        return self._curves("grad_norms")
+
+    @property
+    def rates(self):
+        """The rate really used in each update, (K, T)."""
+        return np.multiply.outer(self.lrs, self.factors)
+
+    @property
+    def val_loss(self):
+        """Validation loss after the last update, (K, S); infinite for a diverged run."""
+        return np.where(self.diverged, np.inf, self.val_losses[:, :, -1])
+
+    @property
+    def val_accuracy(self):
+        """Validation accuracy after the last update, (K, S); NaN for a diverged run."""
+        return self.val_accuracies[:, :, -1]
+
+    @property
+    def best_val_loss(self):
+        """The lowest validation loss that was measured after an update, (K, S)."""
+        return np.fmin.reduce(self.val_losses[:, :, 1:], axis=2, initial=np.inf)
+
+    @property
+    def diverged_at(self):
+        """After how many updates a run diverged, (K, S); -1 where it did not."""
+        return np.where(self.diverged, self.updates, -1)
+
+    def smooth_loss(self, window=50):
+        """Mean training loss of the last `window` updates, (K, S); infinite for a diverged run."""
+        return np.where(self.diverged, np.inf, self.losses[:, :, -window:].mean(axis=2))
+
+    @property
+    def best_index(self):
+        """Where `best` is in `lrs`."""
+        typical = np.median(self.val_loss, axis=1)
+        if not np.isfinite(typical).any():
+            raise ValueError("every rate of this sweep diverged, so none is the best: try smaller")
+        return int(np.argmin(typical))
+
+    @property
+    def best(self):
+        """The rate with the lowest validation loss, median over seeds."""
+        return float(self.lrs[self.best_index])
+
+    @property
+    def cliff(self):
+        """The smallest rate above `best` at which training breaks; infinite if none here does.
+
+        A rate breaks it if the median run keeps less than half of what the best rate gained on
+        the validation loss of the untrained model.
+        """
+        typical = np.median(self.val_loss, axis=1)
+        untrained = np.median(self.val_losses[:, :, 0])
+        half = (untrained + typical[self.best_index]) / 2
+        broken = self.lrs[(self.lrs > self.best) & ~(typical < half)]
+        return float(broken.min()) if len(broken) else math.inf
+
+    def to_dataframe(self):
+        """One row for each run, as a pandas DataFrame."""
+        import pandas
+
+        k, s = np.indices(self.diverged.shape)
+        columns = {
+            name: getattr(self, name).ravel()
+            for name in (
+                "val_loss", "val_accuracy", "best_val_loss", "test_loss", "test_accuracy",
+                "diverged", "diverged_at",
+            )
+        }  # fmt: skip
+        return pandas.DataFrame(
+            {"lr": self.lrs[k.ravel()], "seed": self.seeds[s.ravel()], **columns}
+        )
+
+    def save(self, path):
+        """Write the sweep into one file, whole or not at all. `Sweep.load` reads it.
+
+        Raises
+        ------
+        SweepFileError
+            The file cannot be written.
+        """
+        SweepFile.save(path, self)
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save`, or `sweep(..., resume=path)`, has written.
+
+        Raises
+        ------
+        SweepFileError
+            The file is missing, damaged, not a sweep, or not finished.
+        """
+        with SweepFile(path) as file:
+            return _result(file)
+
+    def __repr__(self):
+        K, S = self.diverged.shape
+        lost = int(self.diverged.sum())
+        return (
+            f"<Sweep of {self.config['rule']}: {K} rates from {self.lrs.min():g} to "
+            f"{self.lrs.max():g}, {S} seeds, {self.config['steps']} steps; {lost} of {K * S} runs "
+            "diverged>"
+        )
+
+
+def sweep(
+    model,
+    data,
+    rule,
+    lrs,
+    *,
+    seeds=1,
+    schedule=None,
+    steps=1000,
+    batch_size=100,
+    initialise=True,
+    loss=None,
+    eval_every=None,
+    clip=None,
+    dtype=torch.float32,
+    progress=None,
+    resume=None,
+    executor=None,
+    workers=None,
+    **hyper,
+):
+    """Train `model` at every rate with every seed. Returns a `Sweep`.
+
+    Run (k, s) is the run of `train(model, data, rule, lrs[k], seed=seeds[s], ...)`: bit for bit
+    what a sweep of that run alone gives, and what `train` gives up to rounding (1e-10 in float64
+    at stable rates, see the tests; bit for bit where runs are not batched).
+
+    Parameters
+    ----------
+    model, data, rule, schedule, steps, batch_size, initialise, loss, eval_every, clip, dtype, hyper
+        As for `train`.
+    lrs : sequence of float
+        The K rates.
+    seeds : int or sequence of int
+        The S seeds; a number S stands for 0, 1, ... S - 1.
+    progress : bool or None
+        Show a progress bar with the time left; None shows it in a terminal only.
+    resume : path or None
+        Keep finished runs in this file, and skip those that are in it already. After an
+        interruption, even by SIGKILL, the same call goes on where it stopped: at most the chunks
+        in flight are lost. Losses then stay in the file until you ask for them, so that memory
+        does not grow with the number of runs.
+    executor : concurrent.futures.Executor or None
+        Where to run the chunks, e.g. `client.get_executor()` of `dask.distributed`. Its workers
+        need lrteach, and what is passed must be picklable. Models that are not dense networks run
+        one at a time in each process, so give such workers one thread.
+    workers : int or None
+        How many cores to use without an executor; None is all that this process may use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument that cannot be used; the message names it.
+    SweepFileError
+        `resume` is damaged, or belongs to another sweep.
+    RuntimeError
+        A worker process died. What was finished is in the file of `resume`.
+    """
+    lrs, seeds = _rates(lrs), _seeds(seeds)
+    for seed in seeds.tolist():
+        check_arguments(rule, lrs[0], hyper, steps, batch_size, eval_every, seed, clip)
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
+    if workers is None:
+        workers = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+    elif not isinstance(workers, Integral) or isinstance(workers, bool) or workers < 1:
+        raise ValueError(f"workers={workers!r} is not allowed: workers must be an int >= 1 or None")
+    hyper = {name: plain(value) for name, value in hyper.items()}
+    job = Job(
+        model, data, rule, hyper, as_schedule(schedule, steps), int(steps), batch_size, initialise,
+        loss, eval_every, clip, dtype,
+    )  # fmt: skip
+    rule.check(lr=lrs.max() * job.schedule(np.arange(steps)))
+    first_loss, draws = _try_out(job, int(seeds[0]))
+    with SweepFile(resume, _describe(job, lrs, seeds, first_loss)) as file:
+        done = file.done()
+        # Runs of one seed come together, because they share their batches.
+        left = [(k, s) for s in range(len(seeds)) for k in range(len(lrs)) if (k, s) not in done]
+        if left:
+            _run(job, _stack_class(job, draws), lrs, seeds, left, file, executor, workers, progress)
+        return _result(file)
+
+
+def _rates(lrs):
+    array = np.asarray(lrs.cpu() if torch.is_tensor(lrs) else lrs, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.all(np.isfinite(array) & (array >= 0)):
+        raise ValueError(
+            f"lrs={lrs!r} is not allowed: lrs must be a sequence of one or more finite numbers >= 0"
+        )
+    return array
+
+
+def _seeds(seeds):
+    if isinstance(seeds, Integral) and not isinstance(seeds, bool) and seeds >= 1:
+        return np.arange(seeds)
+    try:
+        listed = [] if isinstance(seeds, str) else list(seeds)
+    except TypeError:
+        listed = []
+    whole = all(isinstance(s, Integral) and not isinstance(s, bool) and s >= 0 for s in listed)
+    if not listed or not whole or len(set(listed)) < len(listed):
+        raise ValueError(
+            f"seeds={seeds!r} is not allowed: seeds must be an int >= 1, or different ints >= 0"
+        )
+    return np.array(listed, np.int64)
+
+
+def _try_out(job, seed):
+    """The loss of the first batch, and whether the model draws random numbers in training."""
+    model = fresh_copy(job.model, seed if job.initialise else None).to(job.dtype)
+    x, y = tensors(job.data, "train", torch.device("cpu"), job.dtype)
+    loss = job.loss or default_loss(job.data.y_train)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        first = loss(model(x[: job.batch_size]), y[: job.batch_size])
+        draws = not torch.equal(torch.get_rng_state(), before)
+    return float(first), draws
+
+
+def _stack_class(job, draws):
+    """How to train several runs at once, or None where it must, or had better, be one by one."""
+    if can_be_dense(job.model, job.data.x_train):
+        return DenseStack
+    if device().type == "cuda" and not draws and can_be_mapped(job.model):
+        return MappedStack
+    return None
+
+
+def _describe(job, lrs, seeds, first_loss):
+    """What makes two sweeps the same, as JSON; the numbers of `probe` only to a few digits."""
+    digest = sha256()
+    for part in ("train", "val", "test"):
+        for name in (f"x_{part}", f"y_{part}"):
+            digest.update(np.ascontiguousarray(getattr(job.data, name)).tobytes())
+    theta, g = np.linspace(-1, 1, 5), np.linspace(1, 2, 5)
+    state = job.rule.init(theta)
+    for _ in range(3):
+        theta, state = job.rule(theta, g, state, lr=0.1, **job.hyper)
+    loss = job.loss_name
+    return {
+        "model": repr(job.model),
+        "data": getattr(job.data, "name", type(job.data).__name__),
+        "data_sha256": digest.hexdigest(),
+        "rule": job.rule.__name__,
+        "hyper": job.rule.defaults | job.hyper,
+        "lrs": lrs.tolist(),
+        "seeds": seeds.tolist(),
+        "factors": job.schedule(np.arange(job.steps)).tolist(),
+        "steps": job.steps,
+        "batch_size": job.batch_size,
+        "initialise": job.initialise,
+        "loss": loss
+        if isinstance(loss, str)
+        else getattr(loss, "__qualname__", type(loss).__name__),
+        "eval_steps": job.eval_steps,
+        "clip": job.clip,
+        "dtype": str(job.dtype).removeprefix("torch."),
+        "probe": [first_loss, *theta.tolist()],
+    }
+
+
+# --- Running chunks -------------------------------------------------------------------------------
+
+
+def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
+    """Train the runs `left`, [(k, s)], and put each chunk into the file as soon as it is done."""
+    rows = _rows_of_a_chunk(job, stack_class)
+    if stack_class is MappedStack or device().type == "cuda":
+        workers = 1  # they would share one GPU
+    chunks = _chunks(left, rows, workers if executor is None else 1)
+    stop, updates = threading.Event(), [0] * len(chunks)
+    total = len(left) * job.steps
+    if progress is None:
+        progress = sys.stderr.isatty()
+
+    def advance(i, n):
+        updates[i] += n
+
+    threads_before = torch.get_num_threads()
+    with (
+        tqdm(total=total, disable=not progress, desc=job.rule.__name__, unit="update",
+             unit_scale=True, leave=False) as bar,
+        _submitter(job, stack_class, executor, min(workers, len(chunks)), stop, advance) as submit,
+    ):  # fmt: skip
+        waiting, running = list(enumerate(chunks))[::-1], {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < IN_FLIGHT:
+                    i, chunk = waiting.pop()
+                    k, s = np.transpose(chunk)
+                    running[submit(i, lrs[k], seeds[s])] = i
+                wait(running, timeout=0.2 if progress else None, return_when=FIRST_COMPLETED)
+                for future in [f for f in running if f.done()]:
+                    i = running.pop(future)
+                    file.add(chunks[i], future.result())
+                    updates[i] = len(chunks[i]) * job.steps
+                bar.update(sum(updates) - bar.n)
+        except BaseException as error:
+            stop.set()
+            for future, i in running.items():
+                if not future.cancel() and future.done() and future.exception() is None:
+                    file.add(chunks[i], future.result())
+            if isinstance(error, BrokenExecutor):
+                raise RuntimeError(
+                    "a worker process of the sweep died (killed, or out of memory?). "
+                    + file.what_is_kept()
+                ) from error
+            raise
+        finally:
+            torch.set_num_threads(threads_before)
+
+
+def _rows_of_a_chunk(job, stack_class):
+    if stack_class is None:
+        return 1
+    numbers = sum(p.numel() for p in job.model.parameters())
+    return 64 if device().type == "cuda" else min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // numbers))
+
+
+def _chunks(pairs, rows, workers):
+    """Lists of pairs of about one length, at most `rows`, and as many for each worker."""
+    number = -(-len(pairs) // rows)
+    number = min(len(pairs), -(-number // workers) * workers)
+    return [chunk.tolist() for chunk in np.array_split(np.array(pairs), number)]
+
+
+def run_chunk(job, stack_class, lrs, seeds, stopped=lambda: False, advance=lambda n: None):
+    """Train one run for each pair of `lrs` and `seeds`. Returns `batched.Results`."""
+    torch.set_num_threads(1)  # the chunks share the cores; and one thread adds in one order
+    if stack_class is not None:
+        return train_together(stack_class, job, lrs, seeds.tolist(), stopped, advance)
+    results = Results.empty(len(lrs), job.steps, len(job.eval_steps))
+    for row, (lr, seed) in enumerate(zip(lrs.tolist(), seeds.tolist(), strict=True)):
+        if stopped():
+            return None
+        with ONE_AT_A_TIME:
+            run = train(
+                job.model, job.data, job.rule, lr, seed=seed, schedule=job.schedule, steps=job.steps,
+                batch_size=job.batch_size, initialise=job.initialise, loss=job.loss,
+                eval_every=job.eval_every, clip=job.clip, dtype=job.dtype, progress=False,
+                **job.hyper,
+            )  # fmt: skip
+        results.losses[row, : len(run.losses)] = run.losses[: job.steps]
+        results.grad_norms[row, : run.steps] = run.grad_norms
+        results.val_losses[row, : len(run.val_losses)] = run.val_losses
+        results.val_accuracies[row, : len(run.val_losses)] = run.val_accuracies
+        results.test_losses[row], results.test_accuracies[row] = run.test_loss, run.test_accuracy
+        results.updates[row], results.diverged[row] = run.steps, run.diverged
+        advance(job.steps)
+    return results
+
+
+@contextmanager
+def _submitter(job, stack_class, executor, workers, stop, advance):
+    """A function submit(i, lrs, seeds) -> Future that runs chunk i where it is best run."""
+    if executor is not None:
+        yield lambda i, lrs, seeds: executor.submit(run_chunk, job, stack_class, lrs, seeds)
+    elif stack_class is None and workers > 1 and _can_fork():
+        with _forked(workers, partial(run_chunk, job, stack_class)) as pool:
+            yield lambda i, lrs, seeds: pool.submit(_in_the_fork, lrs, seeds)
+    else:
+        threads = 1 if stack_class is None else workers
+        with ThreadPoolExecutor(threads) as pool:
+            yield lambda i, lrs, seeds: pool.submit(
+                run_chunk, job, stack_class, lrs, seeds, stop.is_set, partial(advance, i)
+            )
+
+
+def _can_fork():
+    """Whether worker processes can start as copies of this one, in which torch still works."""
+    return (
+        sys.platform == "linux"
+        and device().type == "cpu"
+        and not multiprocessing.current_process().daemon
+    )
+
+
+@contextmanager
+def _forked(workers, work):
+    """A pool of processes that start as copies of this one and call `work(lrs, seeds)`."""
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("fork"), initializer=_adopt, initargs=(work,)
+    )
+    try:
+        yield pool
+    except BaseException:
+        for process in (pool._processes or {}).values():
+            process.kill()  # `shutdown` would wait for the runs that nobody wants any more
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _adopt(work):
+    global _work
+    _work = work
+    # Should this process's parent be killed, go too, and do not wait for work for ever.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _in_the_fork(lrs, seeds):
+    return _work(lrs, seeds)
+
+
+def _result(file):
+    """The `Sweep` in a file whose runs are all finished."""
+    config, results = file.config, file.results()
+    diverged = results.diverged
+    curves = file.read_curves if file.path else {
+        name: file.read_curves(name) for name in ("losses", "grad_norms")
+    }.__getitem__  # fmt: skip
+    return Sweep(
+        lrs=np.array(config["lrs"]),
+        seeds=np.array(config["seeds"]),
+        factors=np.array(config["factors"]),
+        eval_steps=np.array(config["eval_steps"]),
+        val_losses=results.val_losses,
+        val_accuracies=results.val_accuracies,
+        test_loss=np.where(diverged, np.inf, results.test_losses),
+        test_accuracy=results.test_accuracies,
+        diverged=diverged,
+        updates=results.updates,
+        config=config,
+        _curves=curves,
+    )
