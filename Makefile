@@ -51,8 +51,8 @@ record: setup ## Record the chapters' text outputs, which `make test` replays
 serve: book ## Build the book and show it at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
-bench: setup ## Time the hot paths side by side
-	$(BIN)/python -m benchmarks
+bench: setup ## Time the hot paths side by side: SUBJECTS="sweeps memory", or all
+	$(BIN)/python -m benchmarks $(SUBJECTS)
 
 exercises: setup ## Write the exercise notebooks from the solved ones
 	$(BIN)/python tools/exercises.py

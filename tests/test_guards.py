@@ -192,3 +192,15 @@ def test_nothing_names_a_place_outside_the_repository():
         if path.suffix not in (".gz", ".npz", ".otf", ".png") and path != Path(__file__):
             found = forbidden.search(path.read_text(encoding="utf-8"))
             assert found is None, f"{path.relative_to(ROOT)}: {found and found[0]}"
+
+
+def test_benchmarks_that_the_site_shows_are_of_every_subject():
+    """`make bench` writes benchmarks/results.json; a subject without rows was never measured."""
+    rows = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    helpers = {"__init__", "__main__", "networks", "timing"}
+    subjects = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - helpers
+    assert {row["subject"] for row in rows} == subjects, "run `make bench` and commit the result"
+    for row in rows:
+        values = [*row.get("variants", {}).values(), *row.get("megabytes", {}).values()]
+        assert values
+        assert all(value >= 0 for value in values), row
