@@ -141,7 +141,7 @@ class TorchOptimizer(Optimizer):
         others, jobs, small = [], [], defaultdict(list)
         for parameter in parameters:
             state, slots = self._state_of(parameter)
-            arrays = [parameter.detach(), parameter.grad.detach(), *slots]
+            arrays = (parameter.detach(), parameter.grad, *slots)
             if not _compilable(arrays):
                 others.append(parameter)
                 continue
