@@ -22,7 +22,8 @@ AT_MOST = 8  # runs that the plain loop, whose time is proportional to them, is 
 
 
 def plain_loop(model, data, rule, lrs, steps, batch_size):
-    """One run after the other, as everybody writes it."""
+    """One run after the other, as everybody writes it. Returns the losses."""
+    losses = []
     x, y = tensors(data, "train", torch.device("cpu"), torch.float32)
     for lr in lrs:
         network = models.fresh_copy(model, 0)
@@ -34,7 +35,8 @@ def plain_loop(model, data, rule, lrs, steps, batch_size):
             loss = F.cross_entropy(network(x[batch]), y[batch])
             loss.backward()
             optimizer.step()
-            loss.item()
+            losses.append(loss.item())
+    return losses
 
 
 def jax_sweep(model, network, data, rule, steps, batch_size, form):

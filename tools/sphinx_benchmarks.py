@@ -51,7 +51,7 @@ class Benchmarks(SphinxDirective):
         for row in rows:
             cells = cells_of(row)
             body.append(table_row([row["name"], *(cells.get(name, "–") for name in columns)]))
-        group.extend([nodes.thead("", table_row(["", *columns])), body])
+        group.extend([nodes.thead("", table_row(["case", *columns])), body])
         section.append(nodes.table("", group, classes=["benchmarks"]))
         return section
 
