@@ -145,7 +145,8 @@ def _compile_loop(arrays, vectors, numbers, dtype, device):
         loop = backend(module, examples)
 
         def call(*arguments):
-            seen.append((loop, arguments))
+            if not seen:
+                seen.append((loop, arguments))
             return loop(*arguments)
 
         return call
@@ -156,7 +157,7 @@ def _compile_loop(arrays, vectors, numbers, dtype, device):
     ours.append(torch.ones(numbers, dtype=dtype, device=device))
     guarded(*ours)
 
-    loop, theirs = seen[0]
+    (loop, theirs), seen[0] = seen[0], None  # which torch keeps, and large arrays with it
     ours += [n, numbers]
     # By identity, and the two lengths by their value.
     where = {x if isinstance(x, int) else id(x): i for i, x in enumerate(ours)}

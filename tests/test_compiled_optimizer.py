@@ -193,6 +193,21 @@ def test_grad_scaler_and_closure():
 
 
 @needs_compiler
+def test_slots_may_take_over_theta_the_gradient_and_each_other():
+    @rule
+    def shifting(theta, g, before, slope, older, *, lr):
+        return theta - lr * (2 * g - slope + older) + 0.1 * (theta - before), theta, g, slope
+
+    a, b, compiled, plain = pair(lambda: Bag((9,), (40_000,)), shifting)
+    walk(a, compiled, 5)
+    walk(b, plain, 5)
+    assert distance_of(a, b) <= 1e-6
+    for p, q in zip(a.parts, b.parts, strict=True):
+        assert torch.equal(compiled.state[p]["older"], plain.state[q]["older"])
+        assert compiled.state[p]["older"].any()
+
+
+@needs_compiler
 def test_gradients_stay_and_a_second_backward_through_old_values_is_noticed():
     w = nn.Parameter(torch.ones(50_000))
     optimizer = TorchOptimizer([w], sgd, lr=0.1, compile=True)
