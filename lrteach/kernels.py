@@ -63,19 +63,22 @@ class Kernel:
         for node in graph.nodes:
             if node in in_arrays and node not in inputs:
                 copies[node] = second.node_copy(node, copies.get)
-        # An array that is handed on as it came must be read before it is written.
-        new = [
-            second.call_method("clone", (copies[n],)) if n in inputs else copies[n] for n in outputs
-        ]
-        for old, value in zip([inputs[0], *inputs[2:]], new, strict=True):
-            second.call_method("copy_", (copies[old], value))
+        # (to, from) of the arrays that are handed on as they came: what was theta becomes a slot.
+        self._moves = []
+        targets = [0, *range(2, len(inputs))]
+        for target, node in zip(targets, outputs, strict=True):
+            if node in inputs:
+                self._moves.append((target, inputs.index(node)))
+            else:
+                second.call_method("copy_", (copies[inputs[target]], copies[node]))
         second.output(())
 
         first, second = fx.GraphModule({}, first), fx.GraphModule({}, second)
         self._compiled = {}
         self._count = (len(inputs), len(between))
         self._numbers = first.forward
-        self.arrays = second.forward
+        self._arrays = second.forward
+        self.arrays = _moving(self._arrays, self._moves)
         self.source = f"{first.code}\n{second.code}"
 
     def compiled(self, dtype, device):
@@ -86,7 +89,8 @@ class Kernel:
         key = (dtype, device, torch.get_num_threads())  # the loop is made for so many threads
         if key not in self._compiled:
             try:
-                self._compiled[key] = _compile_loop(self.arrays, *self._count, dtype, device), ""
+                loop = _compile_loop(self._arrays, *self._count, dtype, device)
+                self._compiled[key] = _moving(loop, self._moves), ""
             except Exception as error:  # of whatever kind torch or its compiler may raise
                 self._compiled[key] = None, _reason(error)
         return self._compiled[key]
@@ -130,6 +134,24 @@ def _kernel_of(rule, template):
         return None, f"{rule.__name__} is not plain arithmetic, element by element ({reason})"
 
 
+def _moving(loop, moves):
+    """`loop`, which then hands arrays on.
+
+    Not a part of the loop: torch 2.14 compiles `a.copy_(new); b.copy_(old_a)` so that `b` gets
+    what is new.
+    """
+    if not moves:
+        return loop
+
+    def moving(*arrays):
+        before = [arrays[source].clone() for _, source in moves]
+        loop(*arrays)
+        for (target, _), value in zip(moves, before, strict=True):
+            arrays[target].copy_(value)
+
+    return moving
+
+
 def _compile_loop(arrays, vectors, numbers, dtype, device):
     """Compile `arrays`, and on a CPU spare it the checks that torch makes before each call.
 
@@ -145,18 +167,27 @@ def _compile_loop(arrays, vectors, numbers, dtype, device):
         loop = backend(module, examples)
 
         def call(*arguments):
-            seen.append((loop, arguments))
+            if not seen:
+                seen.append((loop, arguments))
             return loop(*arguments)
 
         return call
 
     guarded = torch.compile(arrays, dynamic=True, fullgraph=True, backend=listen)
     n = 2**20  # so long that torch divides the loop among all threads
-    ours = [torch.ones(n, dtype=dtype, device=device) for _ in range(vectors)]
-    ours.append(torch.ones(numbers, dtype=dtype, device=device))
+    generator = torch.Generator().manual_seed(0)
+    ours = [
+        torch.rand(size, dtype=dtype, generator=generator).to(device)
+        for size in (*[n] * vectors, numbers)
+    ]
+    expected = [x.clone() for x in ours]
+    arrays(*expected)
     guarded(*ours)
+    for x, wanted in zip(ours, expected, strict=True):  # rounding may turn a sign here and there
+        if x.isclose(wanted, rtol=1e-3, atol=1e-3, equal_nan=True).double().mean() < 0.999:
+            raise RuntimeError("the compiled formula gives other results")
 
-    loop, theirs = seen[0]
+    (loop, theirs), seen[0] = seen[0], None  # which torch keeps, and large arrays with it
     ours += [n, numbers]
     # By identity, and the two lengths by their value.
     where = {x if isinstance(x, int) else id(x): i for i, x in enumerate(ours)}

@@ -22,7 +22,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from lrteach import TorchOptimizer, kernels, torch_optimizer
-from lrteach.optimizers import adam, adamw, heavy_ball, rule, sgd
+from lrteach.optimizers import adam, adamw, heavy_ball, nesterov, rule, sgd
 
 ROOT = Path(__file__).parents[1]
 COMPILER = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
@@ -190,6 +190,21 @@ def test_grad_scaler_and_closure():
     assert compiled.step(closure).item() == pytest.approx(loss_of(b, 5).item())
     fit(b, plain, 1, first=5)
     assert distance(a, b) <= 1e-12
+
+
+@needs_compiler
+def test_slots_may_take_over_theta_the_gradient_and_each_other():
+    @rule
+    def shifting(theta, g, before, slope, older, *, lr):
+        return theta - lr * (2 * g - slope + older) + 0.1 * (theta - before), theta, g, slope
+
+    a, b, compiled, plain = pair(lambda: Bag((9,), (40_000,)), shifting)
+    walk(a, compiled, 5)
+    walk(b, plain, 5)
+    assert distance_of(a, b) <= 1e-6
+    for p, q in zip(a.parts, b.parts, strict=True):
+        assert torch.equal(compiled.state[p]["older"], plain.state[q]["older"])
+        assert compiled.state[p]["older"].any()
 
 
 @needs_compiler
@@ -388,6 +403,17 @@ def test_a_failing_compiler_falls_back_with_one_warning(monkeypatch):
     monkeypatch.setattr(torch, "compile", refuse)
     mine = rule(adam.formula)  # not yet compiled
     assert_one_warning_then_bit_for_bit_the_uncompiled_rule(mine, "torch.compile is not supported")
+
+
+def test_a_compiler_that_makes_mistakes_is_noticed(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, backend, **_: backend(function, ()))
+
+    def wrong(module, examples):
+        return lambda theta, g, *rest: module(theta, -g, *rest)
+
+    monkeypatch.setattr(torch._dynamo, "lookup_backend", lambda name: wrong)
+    mine = rule(nesterov.formula)
+    assert_one_warning_then_bit_for_bit_the_uncompiled_rule(mine, "gives other results")
 
 
 WITHOUT_COMPILER = """
