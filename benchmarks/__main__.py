@@ -39,7 +39,7 @@ def main(names):
                 print(f"\n{table}")
             show(row)
             rows.append({"subject": subject, "measured": measured, **row})
-        save(subject, rows)
+            save(subject, rows)
 
 
 def machine():

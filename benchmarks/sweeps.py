@@ -76,7 +76,7 @@ def check_same_runs(ours, theirs):
     np.testing.assert_allclose(ours.losses[: len(theirs), 0, :3], theirs[:, :3], rtol=2e-2)
 
 
-def rows(rates=RATES, rounds=5):
+def rows(rates=RATES):
     """A row for each network, rule and number of rates."""
     warnings.filterwarnings("ignore", "os.fork")  # JAX warns of forks; these never call it
     for name, (make, network, steps, batch_size, jax_part) in NETWORKS.items():
@@ -101,5 +101,5 @@ def rows(rates=RATES, rounds=5):
                     check_same_runs(ours(), jax(lrs[:runs]))
                     functions[f"JAX {form}"] = partial(jax, lrs[:runs])
                     scales[f"JAX {form}"] = K / runs * steps / jax_steps
-                timed = compare(functions, rounds, scales)
+                timed = compare(functions, rounds=5 if K <= 32 else 2, scales=scales)
                 yield {"table": f"Sweep of K rates: {name}", "name": f"{rule}, K = {K}"} | timed
