@@ -22,6 +22,7 @@ from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
     Executor,
+    Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
@@ -315,14 +316,12 @@ def sweep(
         raise ValueError(f"workers={workers!r} is not allowed: workers must be an int >= 1 or None")
     hyper = {name: plain(value) for name, value in hyper.items()}
     job = Job(
-        model, data, rule, hyper, as_schedule(schedule, steps), int(steps), batch_size, initialise,
-        loss, eval_every, clip, dtype,
+        model, _as_tensors(data, dtype), rule, hyper, as_schedule(schedule, steps), int(steps),
+        batch_size, initialise, loss, eval_every, clip, dtype,
     )  # fmt: skip
     rule.check(lr=lrs.max() * job.schedule(np.arange(steps)))
     first_loss, draws = _try_out(job, int(seeds[0]))
-    config = _describe(job, lrs, seeds, first_loss)
-    job.data = _as_tensors(data, dtype)  # once, not in every run
-    with SweepFile(resume, config) as file:
+    with SweepFile(resume, _describe(job, data, lrs, seeds, first_loss)) as file:
         done = file.done()
         # Runs of one seed come together, because they share their batches.
         left = [(k, s) for s in range(len(seeds)) for k in range(len(lrs)) if (k, s) not in done]
@@ -356,6 +355,7 @@ def _seeds(seeds):
 
 
 def _as_tensors(data, dtype):
+    """The data as the runs use it, converted once and not in every run."""
     arrays = {}
     for part in ("train", "val", "test"):
         x, y = tensors(data, part, torch.device("cpu"), dtype)
@@ -384,12 +384,12 @@ def _stack_class(job, draws):
     return None
 
 
-def _describe(job, lrs, seeds, first_loss):
+def _describe(job, data, lrs, seeds, first_loss):
     """What makes two sweeps the same, as JSON; the numbers of `probe` only to a few digits."""
     digest = sha256()
     for part in ("train", "val", "test"):
         for name in (f"x_{part}", f"y_{part}"):
-            digest.update(np.ascontiguousarray(getattr(job.data, name)).tobytes())
+            digest.update(np.ascontiguousarray(getattr(data, name)))
     theta, g = np.linspace(-1, 1, 5), np.linspace(1, 2, 5)
     state = job.rule.init(theta)
     for _ in range(3):
@@ -397,7 +397,7 @@ def _describe(job, lrs, seeds, first_loss):
     loss = job.loss_name
     return {
         "model": repr(job.model),
-        "data": getattr(job.data, "name", type(job.data).__name__),
+        "data": getattr(data, "name", type(data).__name__),
         "data_sha256": digest.hexdigest(),
         "rule": job.rule.__name__,
         "hyper": job.rule.defaults | job.hyper,
@@ -407,14 +407,16 @@ def _describe(job, lrs, seeds, first_loss):
         "factors": job.schedule(np.arange(job.steps)).tolist(),
         "batch_size": job.batch_size,
         "initialise": job.initialise,
-        "loss": loss
-        if isinstance(loss, str)
-        else getattr(loss, "__qualname__", type(loss).__name__),
+        "loss": loss if isinstance(loss, str) else _name(loss),
         "eval_steps": job.eval_steps,
         "clip": job.clip,
         "dtype": str(job.dtype).removeprefix("torch."),
         "probe": [first_loss, *theta.tolist()],
     }
+
+
+def _name(function):
+    return getattr(function, "__qualname__", type(function).__name__)
 
 
 # --- Running chunks -------------------------------------------------------------------------------
@@ -437,7 +439,7 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
     with (
         tqdm(total=total, disable=not progress, desc=job.rule.__name__, unit="update",
              unit_scale=True, leave=False) as bar,
-        _submitter(job, stack_class, executor, workers, stop, updates) as submit,
+        _submitter(job, stack_class, executor, workers, stop, updates, bar) as submit,
     ):  # fmt: skip
         waiting, running = list(enumerate(chunks))[::-1], {}
         try:
@@ -445,13 +447,16 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
                 while waiting and len(running) < IN_FLIGHT:
                     i, chunk = waiting.pop()
                     k, s = np.transpose(chunk)
-                    running[submit(i, lrs[k], seeds[s])] = i
+                    future = submit(i, lrs[k], seeds[s])
+                    running[future] = i
+                    if future.done():
+                        break
                 wait(running, timeout=0.2 if progress else None, return_when=FIRST_COMPLETED)
                 for future in [f for f in running if f.done()]:
                     i = running.pop(future)
                     file.add(chunks[i], future.result())
                     updates[i] = len(chunks[i]) * job.steps
-                bar.update(sum(updates) - bar.n)
+                bar.update(max(0, sum(updates) - bar.n))
         except BaseException as error:
             stop.set()
             for future, i in running.items():
@@ -509,18 +514,32 @@ def run_chunk(job, stack_class, lrs, seeds, stopped=lambda: False, advance=lambd
 
 
 @contextmanager
-def _submitter(job, stack_class, executor, workers, stop, updates):
+def _submitter(job, stack_class, executor, workers, stop, updates, bar):
     """A function submit(i, lrs, seeds) -> Future that runs chunk i where it is best run."""
     if executor is not None:
         yield lambda i, lrs, seeds: executor.submit(run_chunk, job, stack_class, lrs, seeds)
     elif workers > 1 and _can_fork():
         with _forked(workers, job, stack_class, updates) as pool:
             yield lambda i, lrs, seeds: pool.submit(_in_the_fork, i, lrs, seeds)
-    else:
-        with ThreadPoolExecutor(1 if stack_class is None else workers) as pool:
+    elif workers > 1 and stack_class is not None:
+        with ThreadPoolExecutor(workers) as pool:
             yield lambda i, lrs, seeds: pool.submit(
                 run_chunk, job, stack_class, lrs, seeds, stop.is_set, partial(_advance, updates, i)
             )
+    else:
+        here = _Here()
+        yield lambda i, lrs, seeds: here.submit(
+            run_chunk, job, stack_class, lrs, seeds, advance=bar.update
+        )
+
+
+class _Here(Executor):
+    """Does the work at once, in this thread, whose memory glibc handles better than others'."""
+
+    def submit(self, function, *arguments, **more):
+        future = Future()
+        future.set_result(function(*arguments, **more))
+        return future
 
 
 def _advance(updates, i, n):

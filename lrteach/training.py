@@ -170,7 +170,10 @@ def train(
     x, y = parts["train"]
     order = batches(len(x), batch_size, seed)
     with _own_random_numbers(seed, where):
-        for t in tqdm(range(steps), disable=not progress, desc=rule.__name__, leave=False):
+        updates = range(steps)
+        if progress:
+            updates = tqdm(updates, desc=rule.__name__, leave=False)
+        for t in updates:
             batch = torch.from_numpy(next(order)).to(where)
             g.zero_()
             value = loss(model(x[batch]), y[batch])
