@@ -54,10 +54,12 @@ from lrteach.training import as_schedule, check_arguments, default_loss, device,
 
 __all__ = ["sweep", "Sweep"]
 
-# A chunk is what one core trains at once. More rows amortise more of Python, until theta and its
-# temporaries no longer fit into the core's cache.
+# A chunk is what one core trains at once. More rows amortise more of Python, until theta no longer
+# fits into the core's cache; so a chunk has at most so many numbers in theta ...
 CHUNK_NUMBERS = 2**19
-CHUNK_ROWS = 32
+# ... and at least so many operations in an update, below which a core would only repeat Python.
+CHUNK_OPERATIONS = 10**7
+CHUNK_ROWS = (32, 256)  # the usual most, and the most where there is little work
 IN_FLIGHT = 128  # chunks handed to an executor before one has to come back
 ONE_AT_A_TIME = threading.Lock()  # `train` uses torch's one global random state
 
@@ -424,10 +426,10 @@ def _name(function):
 
 def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
     """Train the runs `left`, [(k, s)], and put each chunk into the file as soon as it is done."""
-    rows = _rows_of_a_chunk(job, stack_class)
     if stack_class is MappedStack or device().type == "cuda":
         workers = 1  # they would share one GPU
-    chunks = _chunks(left, rows, workers if executor is None else 1)
+    rows = _rows_of_a_chunk(job, stack_class)
+    chunks = _chunks(left, *rows, workers if executor is None else 1)
     stop = threading.Event()
     updates = multiprocessing.RawArray("q", len(chunks))  # done, of each chunk; forks share it
     total = len(left) * job.steps
@@ -474,16 +476,22 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
 
 
 def _rows_of_a_chunk(job, stack_class):
+    """The fewest rows that are worth a core of their own, and the most that go together."""
     if stack_class is None:
-        return 1
+        return 1, 1
     numbers = sum(p.numel() for p in job.model.parameters())
-    return 64 if device().type == "cuda" else min(CHUNK_ROWS, max(1, CHUNK_NUMBERS // numbers))
+    examples = job.batch_size or len(job.data.x_train)
+    least = 1 + CHUNK_OPERATIONS // (6 * numbers * examples)  # 2 forward and 4 back for each weight
+    usual, utmost = CHUNK_ROWS
+    most = max(1, min(CHUNK_NUMBERS // numbers, utmost, max(usual, least)))
+    return min(least, most), 64 if device().type == "cuda" else most
 
 
-def _chunks(pairs, rows, workers):
-    """Lists of pairs of about one length, at most `rows`, and as many for each worker."""
-    number = -(-len(pairs) // rows)
-    number = min(len(pairs), -(-number // workers) * workers)
+def _chunks(pairs, least, most, workers):
+    """Lists of pairs of about one length: between `least` and `most`, and some for each worker."""
+    number = -(-len(pairs) // most)
+    number = -(-number // workers) * workers
+    number = max(-(-len(pairs) // most), min(number, len(pairs) // least, len(pairs)), 1)
     return [chunk.tolist() for chunk in np.array_split(np.array(pairs), number)]
 
 

@@ -24,7 +24,7 @@ SETTINGS = dict(
 @pytest.fixture(autouse=True)
 def small_chunks_on_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(sweeps, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(sweeps, "_rows_of_a_chunk", lambda *_: (1, 2))
 
 
 def after_the_first_chunk(monkeypatch, action):

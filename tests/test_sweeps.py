@@ -102,13 +102,14 @@ def test_float32_differs_from_train_by_rounding_that_kinks_amplify(activation, l
 def test_number_and_place_of_the_rows_do_not_matter(monkeypatch):
     lrs = np.geomspace(0.01, 0.5, 24)
     whole = run(lrs=lrs, seeds=1, dtype=torch.float32)
-    monkeypatch.setattr(sweeps, "CHUNK_ROWS", 5)
+    monkeypatch.setattr(sweeps, "_rows_of_a_chunk", lambda *_: (1, 5))
     assert everything(run(lrs=lrs, seeds=1, dtype=torch.float32)) == everything(whole)
     backwards = run(lrs=lrs[::-1], seeds=1, dtype=torch.float32)
     assert everything(backwards, slice(None, None, -1)) == everything(whole)
 
 
 def test_one_core_many_processes_and_many_threads_give_the_same_bits(monkeypatch):
+    monkeypatch.setattr(sweeps, "_rows_of_a_chunk", lambda *_: (1, 5))
     settings = dict(lrs=np.geomspace(0.01, 0.5, 8), seeds=3, eval_every=10)
     forked = run(workers=3, **settings)
     assert everything(run(workers=1, **settings)) == everything(forked)
@@ -116,6 +117,7 @@ def test_one_core_many_processes_and_many_threads_give_the_same_bits(monkeypatch
     assert everything(run(workers=3, **settings)) == everything(forked)
     images = run(model=CONV, data=IMAGES, workers=3)
     monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert everything(run(model=CONV, data=IMAGES, workers=3)) == everything(images)
 
 
@@ -289,6 +291,26 @@ def test_gradients_by_hand_are_those_of_automatic_differentiation():
     want = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
     torch.testing.assert_close(stack.g[0], want, rtol=1e-12, atol=1e-15)
     assert losses[0].item() == pytest.approx(loss.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "pairs, least, most, workers, lengths",
+    [
+        (32, 1, 32, 2, [16, 16]),
+        (40, 1, 32, 2, [20, 20]),
+        (1, 1, 32, 2, [1]),
+        (100, 1, 32, 2, [25] * 4),
+        (32, 500, 200, 2, [32]),  # too little work to share
+        (300, 200, 200, 2, [150, 150]),
+        (20, 11, 32, 2, [20]),
+        (22, 11, 32, 2, [11, 11]),
+        (3, 1, 1, 2, [1, 1, 1]),
+    ],
+)
+def test_chunks_are_large_enough_to_be_worth_a_core(pairs, least, most, workers, lengths):
+    chunks = sweeps._chunks([(k, 0) for k in range(pairs)], min(least, most), most, workers)
+    assert [len(chunk) for chunk in chunks] == lengths
+    assert [k for chunk in chunks for k, _ in chunk] == list(range(pairs))
 
 
 def test_work_that_is_stopped_gives_no_result():
