@@ -9,6 +9,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+ORDER = ["sweeps", "optimizer_step", "training", "quadratics", "memory"]
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results.json"
 
 
@@ -31,19 +32,23 @@ def cells_of(row):
 
 
 class Benchmarks(SphinxDirective):
-    """A section for each table, which says when and on what it was measured."""
+    """When and on what it was measured, once where it is the same, and a section a table."""
 
     def run(self):
         self.env.note_dependency(str(RESULTS))
-        tables = {}
-        for row in json.loads(RESULTS.read_text("utf-8")):
+        tables, results = {}, json.loads(RESULTS.read_text("utf-8"))
+        for row in sorted(results, key=lambda row: ORDER.index(row["subject"])):
             tables.setdefault(row["table"], []).append(row)
-        return [self.section(title, rows) for title, rows in tables.items()]
+        everywhere = {row["measured"] for row in results}
+        head = [measured(*everywhere)] if len(everywhere) == 1 else []
+        sections = [self.section(title, rows, not head) for title, rows in tables.items()]
+        return [*head, *sections]
 
-    def section(self, title, rows):
+    def section(self, title, rows, dated):
         section = nodes.section("", nodes.title("", title), names=["benchmark " + title])
         self.state.document.note_implicit_target(section)
-        section.append(nodes.paragraph("", f"Measured {rows[0]['measured']}."))
+        if dated:
+            section.append(measured(rows[0]["measured"]))
         columns = list(dict.fromkeys(name for row in rows for name in cells_of(row)))
         group = nodes.tgroup("", cols=1 + len(columns))
         group.extend(nodes.colspec(colwidth=20) for _ in range(1 + len(columns)))
@@ -54,6 +59,10 @@ class Benchmarks(SphinxDirective):
         group.extend([nodes.thead("", table_row(["case", *columns])), body])
         section.append(nodes.table("", group, classes=["benchmarks"]))
         return section
+
+
+def measured(text):
+    return nodes.paragraph("", f"Measured {text}.")
 
 
 def table_row(texts):
