@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
-from sweep_cases import CONV, IMAGES, RELU, everything, run
+from run_cases import CONV, IMAGES, RELU, everything, run
 
 from lrteach import sweeps
 from lrteach.optimizers import adam

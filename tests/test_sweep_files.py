@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from sweep_cases import CLASSES, CONV, IMAGES, RELU, TANH, everything, run
+from run_cases import CLASSES, CONV, IMAGES, RELU, TANH, everything, run
 
 from lrteach import sweeps
 from lrteach.optimizers import adam, rule
@@ -255,7 +255,7 @@ LONG = """
     sys.path.insert(0, "tests")
     from lrteach import sweeps
     from lrteach.sweep_files import SweepFile
-    from sweep_cases import run
+    from run_cases import run
     sweeps._rows_of_a_chunk = lambda *_: (1, 2)
     add = SweepFile.add
     def tell(file, pairs, results):

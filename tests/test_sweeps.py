@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sweep_cases import CLASSES, CONV, IMAGES, REGRESSION, RELU, TANH, WithDropout, everything, run
+from run_cases import CLASSES, CONV, IMAGES, REGRESSION, RELU, TANH, WithDropout, everything, run
 from torch import nn
 from torch.nn import functional as F
 
@@ -349,7 +349,7 @@ def test_a_sweep_imports_neither_torchs_compiler_nor_pandas_nor_matplotlib():
     done = in_a_fresh_python("""
         import sys
         sys.path.insert(0, "tests")
-        from sweep_cases import run
+        from run_cases import run
         run()
         print([m for m in ("torch._dynamo", "torch._inductor", "pandas", "matplotlib", "sympy",
                            "torchvision", "distributed") if m in sys.modules])
@@ -365,7 +365,7 @@ def test_forking_works_after_torch_has_used_several_threads():
         a = torch.randn(700, 700, requires_grad=True)
         (a @ a).sum().backward()
         sys.path.insert(0, "tests")
-        from sweep_cases import run, CONV, IMAGES
+        from run_cases import run, CONV, IMAGES
         print(run(workers=2).diverged.any(), run(model=CONV, data=IMAGES, workers=2).diverged.any())
         """,
         OMP_NUM_THREADS="2",

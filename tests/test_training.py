@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from run_cases import CLASSES, PARTS, REGRESSION, WithDropout
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,9 +19,6 @@ from lrteach.models import cnn, initialise, linear_model, mlp
 from lrteach.optimizers import adam, heavy_ball, rule, sgd
 from lrteach.schedules import Schedule, constant, cosine, step, warmup
 from lrteach.training import Run, batches, device, evaluate, train
-
-PARTS = {"train": 48, "val": 20, "test": 12}
-
 
 GPU = torch.cuda.is_available()
 
@@ -31,19 +29,6 @@ def on_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def make_data(target):
-    rng = np.random.default_rng(0)
-    weights = rng.normal(size=(4, 3))
-    arrays = {}
-    for part, n in PARTS.items():
-        x = rng.normal(size=(n, 4))
-        arrays[f"x_{part}"] = x
-        arrays[f"y_{part}"] = target(x @ weights)
-    return SimpleNamespace(**arrays)
-
-
-CLASSES = make_data(lambda scores: scores.argmax(1))
-REGRESSION = make_data(lambda scores: scores[:, 0] + 1.0)
 MODEL = mlp((4, 8, 3), "tanh")
 
 
@@ -127,6 +112,14 @@ def test_a_convolution_on_images_equals_a_plain_torch_loop():
         assert loss == pytest.approx(want.item(), rel=1e-10)
 
 
+def test_inputs_that_are_whole_numbers_reach_the_model_as_such():
+    tokens = {f"x_{part}": np.arange(4 * n).reshape(n, 4) % 7 for part, n in PARTS.items()}
+    labels = {f"y_{part}": tokens[f"x_{part}"][:, 0] % 3 for part in PARTS}
+    model = nn.Sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Linear(20, 3))
+    result = run(model, SimpleNamespace(**tokens, **labels), steps=100, lr=0.5)
+    assert result.test_accuracy == 1.0
+
+
 def test_the_callers_model_keeps_its_parameters_gradients_and_mode():
     model = mlp((4, 8, 3)).eval()
     before = weights_of(model).clone()
@@ -136,15 +129,6 @@ def test_the_callers_model_keeps_its_parameters_gradients_and_mode():
     assert not model.training
     assert next(model.parameters()).dtype == torch.float32
     assert result.model is not model
-
-
-class WithDropout(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.LayerNorm(8), nn.Linear(8, 3))
-
-    def forward(self, x):
-        return self.net(x)
 
 
 @pytest.mark.parametrize("model", [MODEL, WithDropout()], ids=["mlp", "dropout"])

@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: small data sets and models, and how to compare runs."""
+"""What the tests of training and of sweeps share: small data sets and models."""
 
 from types import SimpleNamespace
 
