@@ -16,7 +16,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrteach.models import fresh_copy
-from lrteach.training import batches, check_rates, device, flatten, tensors
+from lrteach.training import (
+    batches,
+    check_rates,
+    device,
+    flatten,
+    mean_squares,
+    tensors,
+    update_in_place,
+)
 
 __all__ = [
     "DenseStack", "MappedStack", "Results", "can_be_dense", "can_be_mapped", "train_together",
@@ -160,7 +168,6 @@ class MappedStack(Stack):
     def __init__(self, model, theta, loss):
         super().__init__(copy.deepcopy(model).to(theta), theta, loss)
         self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        self.loss = loss if callable(loss) else _NAMED_LOSSES[loss]
 
     def _call(self, theta, x):
         parts = zip(self.names, theta.split(self.sizes), self.shapes, strict=True)
@@ -196,7 +203,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
     where = device()
     lrs, row_seeds = np.asarray(lrs, np.float64), np.asarray(seeds)
     parts = {name: tensors(job.data, name, where, job.dtype) for name in ("train", "val", "test")}
-    stack = stack_class(job.model, _starts(job, row_seeds).to(where), job.loss_name)
+    stack = stack_class(job.model, _starts(job, row_seeds).to(where), job.loss_function)
     update = _Update(job.rule, job.rule.defaults | job.hyper, stack.theta)
     plan, eval_steps = job.schedule(np.arange(job.steps)), job.eval_steps
     results = Results.empty(len(lrs), job.steps, len(eval_steps))
@@ -253,7 +260,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
 
     final = [(alive, stack.theta), *lost]
     rows = np.concatenate([rows for rows, _ in final])
-    everyone = stack_class(job.model, torch.cat([theta for _, theta in final]), job.loss_name)
+    everyone = stack_class(job.model, torch.cat([theta for _, theta in final]), job.loss_function)
     results.test_losses[rows], results.test_accuracies[rows] = everyone.evaluate(*parts["test"])
     return results
 
@@ -278,10 +285,9 @@ class _Update:
     def __call__(self, theta, g, t, rates):
         """Update theta (R, n) in place; rates (R, 1)."""
         for i, (block, slots) in enumerate(self.state):
-            new, *slots = self.rule.update(
-                theta[block], g[block], slots, t, rates[block], self.hyper
+            slots = update_in_place(
+                self.rule, theta[block], g[block], slots, t, rates[block], self.hyper
             )
-            theta[block] = new
             self.state[i] = (block, slots)
 
     def keep(self, left):
@@ -306,8 +312,8 @@ def _batch(part, orders, seeds):
     """
     drawn = {seed: next(order) for seed, order in orders.items()}
     distinct = set(seeds.tolist())
-    if len(distinct) <= 1:
-        rows = torch.from_numpy(drawn[distinct.pop()] if distinct else next(iter(drawn.values())))
+    if len(distinct) == 1:
+        rows = torch.from_numpy(drawn[distinct.pop()])
         x, y = (tensor[rows.to(tensor.device)][None] for tensor in part)
         return x, y.expand(len(seeds), *y.shape[1:])
     rows = torch.from_numpy(np.stack([drawn[seed] for seed in seeds.tolist()]))
@@ -383,20 +389,13 @@ def _layers_of(model):
 # --- Losses of many runs --------------------------------------------------------------------------
 
 
-def _squares(outputs, y):
-    return F.mse_loss(outputs.reshape(y.shape), y)
-
-
-_NAMED_LOSSES = {"cross_entropy": F.cross_entropy, "mse": _squares}
-
-
 def _losses_and_slopes(loss, outputs, targets, slopes=True):
     """Losses (R,) for outputs (R, B, C), and what they change by per output, (R, B, C).
 
-    The two named losses are written out; any other function is called, and differentiated, for
-    one run after the other.
+    The two losses that `train` takes by itself are written out; any other function is called, and
+    differentiated, for one run after the other.
     """
-    if loss == "cross_entropy":
+    if loss is F.cross_entropy:
         # torch's softmax is ten times faster along an axis that is not the last.
         log_p = torch.log_softmax(outputs.transpose(1, 2).contiguous(), 1)
         right = targets.unsqueeze(1)
@@ -406,7 +405,7 @@ def _losses_and_slopes(loss, outputs, targets, slopes=True):
         slope = log_p.exp_()
         slope.scatter_add_(1, right, slope.new_full((1, 1, 1), -1.0).expand_as(right))
         return losses, slope.div_(outputs.shape[1]).transpose(1, 2)
-    if loss == "mse":
+    if loss is mean_squares:
         error = outputs.reshape(targets.shape) - targets
         losses = (error * error).flatten(1).mean(1)
         return losses, (error * (2 / error[0].numel())).reshape(outputs.shape)

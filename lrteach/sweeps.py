@@ -88,12 +88,9 @@ class Job:
         return sorted({*range(0, self.steps + 1, every), self.steps})
 
     @property
-    def loss_name(self):
-        """The loss for `batched`: a name where it is written out there, else the function."""
-        if self.loss is not None and self.loss is not torch.nn.functional.cross_entropy:
-            return self.loss
-        whole = np.issubdtype(np.asarray(self.data.y_train).dtype, np.integer)
-        return "cross_entropy" if whole or self.loss is not None else "mse"
+    def loss_function(self):
+        """The loss that `train` uses."""
+        return self.loss or default_loss(self.data.y_train)
 
 
 @dataclass
@@ -368,11 +365,10 @@ def _as_tensors(data, dtype):
 def _try_out(job, seed):
     """The loss of the first batch, and whether the model draws random numbers in training."""
     model = fresh_copy(job.model, seed if job.initialise else None).to(job.dtype)
-    x, y = tensors(job.data, "train", torch.device("cpu"), job.dtype)
-    loss = job.loss or default_loss(job.data.y_train)
+    x, y = job.data.x_train[: job.batch_size], job.data.y_train[: job.batch_size]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.get_rng_state()
-        first = loss(model(x[: job.batch_size]), y[: job.batch_size])
+        first = job.loss_function(model(x), y)
         draws = not torch.equal(torch.get_rng_state(), before)
     return float(first), draws
 
@@ -396,7 +392,7 @@ def _describe(job, data, lrs, seeds, first_loss):
     state = job.rule.init(theta)
     for _ in range(3):
         theta, state = job.rule(theta, g, state, lr=0.1, **job.hyper)
-    loss = job.loss_name
+    loss = job.loss_function
     return {
         "model": repr(job.model),
         "data": getattr(data, "name", type(data).__name__),
@@ -409,16 +405,12 @@ def _describe(job, data, lrs, seeds, first_loss):
         "factors": job.schedule(np.arange(job.steps)).tolist(),
         "batch_size": job.batch_size,
         "initialise": job.initialise,
-        "loss": loss if isinstance(loss, str) else _name(loss),
+        "loss": getattr(loss, "__qualname__", type(loss).__name__),
         "eval_steps": job.eval_steps,
         "clip": job.clip,
         "dtype": str(job.dtype).removeprefix("torch."),
         "probe": [first_loss, *theta.tolist()],
     }
-
-
-def _name(function):
-    return getattr(function, "__qualname__", type(function).__name__)
 
 
 # --- Running chunks -------------------------------------------------------------------------------

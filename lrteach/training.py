@@ -187,8 +187,7 @@ def train(
                 g.mul_(torch.clamp(clip / norm, max=1.0))
             rate = lr * schedule(t)
             with torch.no_grad():
-                new_theta, *slots = rule.update(theta, g, slots, t + 1, rate, hyper)
-                theta.copy_(new_theta)
+                slots = update_in_place(rule, theta, g, slots, t + 1, rate, hyper)
             rates.append(rate)
             grad_norms.append(norm.item())
             if (t + 1) % eval_every == 0 or t + 1 == steps:
@@ -251,6 +250,18 @@ def batches(n, batch_size, seed):
             yield order[start : start + batch_size]
 
 
+def update_in_place(rule, theta, g, slots, t, lr, hyper):
+    """Update theta where it is; returns the new slots. `g` is the caller's to write over.
+
+    A formula may keep theta or g as it got it, for the next update. Both change under it, so
+    such a slot becomes a copy.
+    """
+    new_theta, *slots = rule.update(theta, g, slots, t, lr, hyper)
+    slots = [slot.clone() if slot is theta or slot is g else slot for slot in slots]
+    theta.copy_(new_theta)
+    return slots
+
+
 def flatten(model):
     """Put all trainable parameters of a model into one vector θ, and their gradients into one g.
 
@@ -288,7 +299,12 @@ def default_loss(targets):
     """Cross-entropy of logits for integer targets, mean squared error otherwise."""
     if np.issubdtype(np.asarray(targets).dtype, np.integer):
         return F.cross_entropy
-    return lambda outputs, y: F.mse_loss(outputs.reshape(y.shape), y)
+    return mean_squares
+
+
+def mean_squares(outputs, y):
+    """The mean squared error; outputs may have an axis more than the targets, of length 1."""
+    return F.mse_loss(outputs.reshape(y.shape), y)
 
 
 def tensors(data, part, where, dtype):

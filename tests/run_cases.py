@@ -8,7 +8,7 @@ from torch import nn
 
 from lrteach import sweep
 from lrteach.models import mlp
-from lrteach.optimizers import sgd
+from lrteach.optimizers import rule, sgd
 
 PARTS = {"train": 48, "val": 20, "test": 12}
 
@@ -31,6 +31,18 @@ IMAGES = make_data(lambda scores: scores.argmax(1), shape=(1, 6, 6))
 TANH = mlp((4, 8, 3), "tanh")
 RELU = mlp((4, 8, 8, 3))
 CONV = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3))
+
+
+@rule
+def keeping(theta, g, last, before, *, lr):
+    """A rule that keeps the gradient and theta for the next update, as it got them."""
+    return theta - lr * (2 * g - last) + 0.5 * (theta - before), g, theta
+
+
+@rule
+def copying(theta, g, last, before, *, lr):
+    """The same rule, which keeps copies."""
+    return theta - lr * (2 * g - last) + 0.5 * (theta - before), 1 * g, 1 * theta
 
 
 class WithDropout(nn.Module):

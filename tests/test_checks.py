@@ -24,13 +24,7 @@ from lrteach.checks import check, probe, progress
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def away_from_the_repository(tmp_path_factory):
-    """Checks note their results in the current folder."""
-    before = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("checks"))
-    yield
-    os.chdir(before)
+pytestmark = pytest.mark.usefixtures("away_from_the_repository")
 
 
 def of(value, expect, **options):

@@ -4,10 +4,8 @@
 """
 
 import json
-import os
 import re
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,13 +17,7 @@ CASES = [(slug, i) for slug, solved in SOLVED.items() for i in range(len(solved.
 SECONDS = 2  # for the solution and all wrong answers of an exercise, on one core
 
 
-@pytest.fixture(autouse=True, scope="module")
-def away_from_the_repository(tmp_path_factory):
-    """Checks note their results in the current folder."""
-    before = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("exercises"))
-    yield
-    os.chdir(before)
+pytestmark = pytest.mark.usefixtures("away_from_the_repository")
 
 
 # --- running --------------------------------------------------------------------------------

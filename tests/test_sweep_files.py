@@ -26,9 +26,7 @@ ROOT = Path(__file__).parents[1]
 LRS = (0.05, 0.1, 0.2, 0.3)
 
 
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 @pytest.fixture

@@ -10,7 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run_cases import CLASSES, CONV, IMAGES, REGRESSION, RELU, TANH, WithDropout, everything, run
+from run_cases import (
+    CLASSES,
+    CONV,
+    IMAGES,
+    REGRESSION,
+    RELU,
+    TANH,
+    WithDropout,
+    copying,
+    everything,
+    keeping,
+    run,
+)
 from torch import nn
 from torch.nn import functional as F
 
@@ -25,10 +37,7 @@ GPU = torch.cuda.is_available()
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    """Exact comparisons are made on the CPU, on every machine."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 def squares(outputs, targets):
@@ -97,6 +106,10 @@ def test_float32_differs_from_train_by_rounding_that_kinks_amplify(activation, l
     single = train(model, signals, sgd, lr, steps=300)
     np.testing.assert_allclose(result.losses[0, 0], single.losses, rtol=tolerance)
     assert result.test_accuracy[0, 0] == pytest.approx(single.test_accuracy, abs=0.01)
+
+
+def test_a_rule_may_keep_theta_and_the_gradient_as_it_got_them():
+    assert everything(run(rule=keeping)) == everything(run(rule=copying))
 
 
 def test_number_and_place_of_the_rows_do_not_matter(monkeypatch):
@@ -283,7 +296,7 @@ def test_only_chains_of_dense_layers_are_written_out():
 def test_gradients_by_hand_are_those_of_automatic_differentiation():
     model = initialise(mlp((5, 7, 6, 3), "relu"), 0).double()
     theta = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
-    stack = DenseStack(model, torch.stack([theta, 2 * theta]), "cross_entropy")
+    stack = DenseStack(model, torch.stack([theta, 2 * theta]), F.cross_entropy)
     x, y = torch.randn(1, 9, 5, dtype=torch.float64), torch.arange(9) % 3
     losses = stack.gradient(x, y.expand(2, -1))
     loss = F.cross_entropy(model(x[0]), y)

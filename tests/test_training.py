@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from run_cases import CLASSES, PARTS, REGRESSION, WithDropout
+from run_cases import CLASSES, PARTS, REGRESSION, WithDropout, copying, keeping
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,10 +23,7 @@ from lrteach.training import Run, batches, device, evaluate, train
 GPU = torch.cuda.is_available()
 
 
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    """Exact comparisons are made on the CPU, on every machine."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 MODEL = mlp((4, 8, 3), "tanh")
@@ -110,6 +107,10 @@ def test_a_convolution_on_images_equals_a_plain_torch_loop():
         want.backward()
         optimizer.step()
         assert loss == pytest.approx(want.item(), rel=1e-10)
+
+
+def test_a_rule_may_keep_theta_and_the_gradient_as_it_got_them():
+    assert recorded(run(rule=keeping, lr=0.05)) == recorded(run(rule=copying, lr=0.05))
 
 
 def test_inputs_that_are_whole_numbers_reach_the_model_as_such():

@@ -31,13 +31,18 @@ def cells_of(row):
     return cells
 
 
+def place(row):
+    """Where a row comes; subjects that ORDER does not know come last."""
+    return ORDER.index(row["subject"]) if row["subject"] in ORDER else len(ORDER)
+
+
 class Benchmarks(SphinxDirective):
     """When and on what it was measured, once where it is the same, and a section a table."""
 
     def run(self):
         self.env.note_dependency(str(RESULTS))
         tables, results = {}, json.loads(RESULTS.read_text("utf-8"))
-        for row in sorted(results, key=lambda row: ORDER.index(row["subject"])):
+        for row in sorted(results, key=place):
             tables.setdefault(row["table"], []).append(row)
         everywhere = {row["measured"] for row in results}
         head = [measured(*everywhere)] if len(everywhere) == 1 else []
