@@ -16,12 +16,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrteach.models import fresh_copy
+from lrteach.schedules import Feedback
 from lrteach.training import (
     batches,
     check_rates,
     device,
     flatten,
     mean_squares,
+    replayed,
     tensors,
     update_in_place,
 )
@@ -205,10 +207,13 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
     parts = {name: tensors(job.data, name, where, job.dtype) for name in ("train", "val", "test")}
     stack = stack_class(job.model, _starts(job, row_seeds).to(where), job.loss_function)
     update = _Update(job.rule, job.rule.defaults | job.hyper, stack.theta)
-    plan, eval_steps = job.schedule(np.arange(job.steps)), job.eval_steps
+    eval_steps = job.eval_steps
+    followers = None
+    if isinstance(job.schedule, Feedback):  # one for each run
+        followers = [job.schedule.online() for _ in lrs]
     results = Results.empty(len(lrs), job.steps, len(eval_steps))
     alive, lost = np.arange(len(lrs)), []  # rows still in the stack; (row, theta) of the others
-    used = []
+    used = np.zeros((len(lrs) if followers else 1, job.steps))  # a planned factor is everyone's
 
     def measure(t):
         """Measure the validation part after t updates; returns which runs are not finite."""
@@ -216,6 +221,9 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         column = eval_steps.index(t)
         results.val_losses[alive, column] = losses
         results.val_accuracies[alive, column] = accuracies
+        if followers and t > 0:
+            for row, loss in zip(alive, losses, strict=True):
+                followers[row].update(loss)
         return ~(np.isfinite(losses) & stack.theta.isfinite().all(1).cpu().numpy())
 
     def lose(rows, t):
@@ -247,8 +255,8 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         results.grad_norms[alive, t] = norms.double().cpu().numpy()
         if job.clip is not None:
             stack.g.mul_(torch.clamp(job.clip / norms, max=1.0).unsqueeze(1))
-        factor = job.schedule(t)
-        used.append(factor)
+        factor = np.array([followers[row].rate for row in alive]) if followers else job.schedule(t)
+        used[alive if followers else 0, t] = factor
         rates = torch.from_numpy(lrs[alive] * factor).to(stack.theta).unsqueeze(1)
         update(stack.theta, stack.g, t + 1, rates)
         if t + 1 in eval_steps:
@@ -256,7 +264,13 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
             if bad.any():
                 lose(bad, t + 1)
         advance(len(lrs))
-    check_rates(used, plan)
+    if followers:
+        for row, made in enumerate(results.updates):
+            plan = replayed(job.schedule, np.array(eval_steps), results.val_losses[row], made)
+            check_rates(used[row, :made], plan)
+    else:
+        made = results.updates.max()
+        check_rates(used[0, :made], job.schedule(np.arange(made)))
 
     final = [(alive, stack.theta), *lost]
     rows = np.concatenate([rows for rows, _ in final])

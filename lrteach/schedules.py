@@ -6,19 +6,32 @@
 With the default `peak=1` a schedule is a factor: `train(..., lr=0.1, schedule=cosine)` and
 `cosine(steps=900).torch(optimizer)` multiply the rate you gave by it. With `peak=0.1` its values
 are rates; use them with `lr=1`. Past its end a schedule holds its last value.
+
+A feedback rule sets the rate by the losses it is told, and so is no function of the step. It is a
+fold: `next(state, loss)` returns the next state, and nothing else is remembered.
+
+    follow = plateau(patience=5).online()
+    rate = follow.update(val_loss)            # after each evaluation
+    plateau(patience=5).replay(run.val_losses)  # the same rates, from a recorded history
+
+The field lists at the end of the docstrings are the page "All schedules on one card".
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from math import inf, isfinite
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 
 __all__ = [
-    "Schedule", "constant", "step", "multistep", "exponential", "inverse_time", "linear",
-    "polynomial", "cosine", "warmup",
+    "Schedule", "constant", "step", "multistep", "phases", "exponential", "inverse_time",
+    "inverse_sqrt", "linear", "polynomial", "rex", "cosine", "warm_restarts", "cyclical",
+    "one_cycle", "warmup", "wsd", "noam", "chebyshev", "log_uniform",
+    "Feedback", "Online", "plateau", "restart_below",
 ]  # fmt: skip
 
 
@@ -36,8 +49,35 @@ def _is_number(value, low=-inf, high=inf):
     )
 
 
-def _is_count(value):
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+def _is_count(value, low=1):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+
+
+# What arguments of these names may be, in every schedule. One whose default is None may be None.
+_ALLOWED = {
+    **dict.fromkeys(("steps", "every", "cycles", "up", "down"), (_is_count, "an int >= 1")),
+    **dict.fromkeys(("seed", "patience"), (lambda value: _is_count(value, low=0), "an int >= 0")),
+    **dict.fromkeys(
+        ("peak", "start", "end", "low", "mean", "decay"),
+        (lambda value: _is_number(value, low=0), "a finite number >= 0"),
+    ),
+    "gamma": (lambda value: _is_number(value, low=0, high=1) and value > 0, "in (0, 1]"),
+    **dict.fromkeys(
+        ("power", "timescale"), (lambda value: _is_number(value) and value > 0, "a number > 0")
+    ),
+}
+
+
+def _check_fields(schedule):
+    for argument in fields(schedule):
+        name, value = argument.name, getattr(schedule, argument.name)
+        if isinstance(value, np.generic):  # np.int8(127) + 1 would be -128
+            object.__setattr__(schedule, name, value := value.item())
+        if name in _ALLOWED and not (value is None and argument.default is None):
+            allows, words = _ALLOWED[name]
+            _require(
+                allows(value), name, value, words + (" or None" if argument.default is None else "")
+            )
 
 
 class Schedule:
@@ -48,6 +88,9 @@ class Schedule:
     """
 
     steps: int | None = None  # where it has to be given: `steps: int = field()`
+
+    def __post_init__(self):
+        _check_fields(self)
 
     def value(self, t):
         """The formula: t is a float64 array within [0, steps]; returns an array of its shape."""
@@ -157,14 +200,17 @@ class constant(Schedule):
 
     .. math:: \eta_t = \eta_0
 
-    `steps` matters only to `then`. torch: `ConstantLR(factor=1)`; optax: `constant_schedule`.
+    `steps` matters only to `then`.
+
+    :when: The baseline of every comparison; the middle of a run whose length is open.
+    :torch: `ConstantLR(factor=1)`; with another factor torch's returns to 1 after `total_iters`
+    :optax: `constant_schedule(peak)`
+    :keras: a number
+    :transformers: `get_constant_schedule`
     """
 
     peak: float = 1.0
     steps: int | None = None
-
-    def __post_init__(self):
-        _check(self)
 
     def value(self, t):
         return np.full_like(t, self.peak)
@@ -174,19 +220,18 @@ class constant(Schedule):
 class step(Schedule):
     r"""Step decay: multiply the rate by `gamma` after every `every` updates.
 
-    .. math:: \eta_t = \eta_0\, \gamma^{\lfloor t / T \rfloor}, \qquad T = \texttt{every}
+    .. math:: \eta_t = \eta_0\, \gamma^{\lfloor t / s \rfloor}, \qquad s = \texttt{every}
 
-    torch: `StepLR(step_size=every, gamma=gamma)`.
+    :when: You want few, visible cuts at even distances; old recipes are written so.
+    :torch: `StepLR(step_size=every, gamma=gamma)`
+    :optax: `exponential_decay(peak, every, gamma, staircase=True)`
+    :keras: `ExponentialDecay(peak, every, gamma, staircase=True)`
     """
 
     every: int
     gamma: float = 0.1
     peak: float = 1.0
     steps: int | None = None
-
-    def __post_init__(self):
-        _require(_is_count(self.every), "every", self.every, "an int >= 1")
-        _check(self)
 
     def value(self, t):
         return self.peak * self.gamma ** (t // self.every)
@@ -196,9 +241,12 @@ class step(Schedule):
 class multistep(Schedule):
     r"""Step decay at steps you choose: multiply by `gamma` at each milestone.
 
-    .. math:: \eta_t = \eta_0\, \gamma^{\,\#\{i : m_i \le t\}}
+    .. math:: \eta_t = \eta_0\, \gamma^{\,\#\{i \,:\, m_i \le t\}}
 
-    torch: `MultiStepLR(milestones, gamma)`; optax: `piecewise_constant_schedule`.
+    :when: You reproduce a recipe with cuts at chosen epochs, such as 30, 60 and 90 for ResNets.
+    :torch: `MultiStepLR(milestones, gamma)`
+    :optax: `piecewise_constant_schedule(peak, {m: gamma})`
+    :keras: `PiecewiseConstantDecay([m - 1], values)`: Keras changes after its boundary
     """
 
     milestones: tuple
@@ -207,6 +255,7 @@ class multistep(Schedule):
     steps: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         try:
             milestones = tuple(self.milestones)
         except TypeError:
@@ -218,11 +267,57 @@ class multistep(Schedule):
             "milestones", self.milestones, "increasing ints >= 1",
         )  # fmt: skip
         object.__setattr__(self, "milestones", tuple(int(m) for m in milestones))
-        _check(self)
 
     def value(self, t):
         passed = np.array([bisect_right(self.milestones, step) for step in t.ravel()])
         return self.peak * float(self.gamma) ** passed.reshape(t.shape)
+
+
+@dataclass(frozen=True)
+class phases(Schedule):
+    r"""A constant rate for each phase: `rates[i]` for `lengths[i]` updates, one after the other.
+
+    .. math:: \eta_t = r_i \quad\text{while}\quad \ell_1 + \dots + \ell_{i-1} \le t < \ell_1 + \dots + \ell_i
+
+    The values may rise and fall; the last one holds past the end.
+
+    :when: Each phase has a rate of its own that no formula gives.
+    :torch: `LambdaLR`
+    :optax: `join_schedules`, or `piecewise_constant_schedule` with ratios
+    :keras: `PiecewiseConstantDecay(boundaries, rates)`: Keras changes after its boundary
+    """
+
+    lengths: tuple
+    rates: tuple
+
+    def __post_init__(self):
+        for name, allows, words in (
+            ("lengths", _is_count, "ints >= 1"),
+            ("rates", lambda r: _is_number(r, low=0), "finite numbers >= 0"),
+        ):
+            given = getattr(self, name)
+            try:
+                values = tuple(np.asarray(given).tolist())
+            except (TypeError, ValueError):
+                values = ()
+            _require(
+                values and all(allows(v) for v in values),
+                name, given, f"a sequence of one or more {words}",
+            )  # fmt: skip
+            object.__setattr__(self, name, values)
+        _require(
+            len(self.rates) == len(self.lengths),
+            "rates", self.rates, f"as many as lengths, which are {len(self.lengths)}",
+        )  # fmt: skip
+
+    @property
+    def steps(self):
+        return sum(self.lengths)
+
+    def value(self, t):
+        ends = list(accumulate(self.lengths))
+        phase = np.searchsorted(ends, t, side="right")
+        return np.array(self.rates, np.float64)[np.minimum(phase, len(ends) - 1)]
 
 
 @dataclass(frozen=True)
@@ -231,15 +326,15 @@ class exponential(Schedule):
 
     .. math:: \eta_t = \eta_0\, \gamma^t
 
-    torch: `ExponentialLR(gamma)`.
+    :when: Seldom: it spends most of the run at rates that are too small or too large.
+    :torch: `ExponentialLR(gamma)`
+    :optax: `exponential_decay(peak, 1, gamma)`
+    :keras: `ExponentialDecay(peak, 1, gamma)`
     """
 
     gamma: float
     peak: float = 1.0
     steps: int | None = None
-
-    def __post_init__(self):
-        _check(self)
 
     def value(self, t):
         return self.peak * self.gamma**t
@@ -247,23 +342,48 @@ class exponential(Schedule):
 
 @dataclass(frozen=True)
 class inverse_time(Schedule):
-    r"""Decay like 1/t, the rate of Robbins and Monro (1951): never zero, infinite sum.
+    r"""Decay like 1/t: never zero, infinite sum.
 
-    .. math:: \eta_t = \frac{\eta_0}{1 + \lambda t}, \qquad \lambda = \texttt{decay}
+    .. math:: \eta_t = \frac{\eta_0}{1 + dt}, \qquad d = \texttt{decay}
 
-    The rate has halved at t = 1 / decay. Keras: `InverseTimeDecay(decay_steps=1, decay)`.
+    The rate has halved at t = 1 / decay.
+
+    :when: The optimum on a noisy parabola whose curvature you know, and an open end.
+    :torch: `LambdaLR`
+    :optax: `polynomial_schedule` cannot; a lambda
+    :keras: `InverseTimeDecay(peak, 1, decay)`
+    :source: Robbins & Monro 1951
     """
 
     decay: float
     peak: float = 1.0
     steps: int | None = None
 
-    def __post_init__(self):
-        _require(_is_number(self.decay, low=0), "decay", self.decay, "a finite number >= 0")
-        _check(self)
-
     def value(self, t):
         return self.peak / (1 + self.decay * t)
+
+
+@dataclass(frozen=True)
+class inverse_sqrt(Schedule):
+    r"""Decay like 1/√t: the classical rate for convex losses when the end is open.
+
+    .. math:: \eta_t = \frac{\eta_0}{\sqrt{1 + t/\tau}}, \qquad \tau = \texttt{timescale}
+
+    With `timescale=1` it is the textbook's η₀/√(t + 1) with t from 0.
+
+    :when: The length of the run is open, and cutting it short at any time must be harmless.
+    :torch: `LambdaLR`
+    :optax: a lambda
+    :keras: a `LearningRateSchedule` of your own
+    :transformers: `get_inverse_sqrt_schedule(warmup, timescale)`: `warmup(w, start=0).then(...)`
+    """
+
+    timescale: float
+    peak: float = 1.0
+    steps: int | None = None
+
+    def value(self, t):
+        return self.peak / np.sqrt(1 + t / self.timescale)
 
 
 @dataclass(frozen=True)
@@ -272,17 +392,17 @@ class polynomial(Schedule):
 
     .. math:: \eta_t = \eta_T + (\eta_0 - \eta_T)\,(1 - t/T)^p, \qquad p = \texttt{power}
 
-    torch: `PolynomialLR(total_iters=steps, power=power)` for end = 0; optax: `polynomial_schedule`.
+    :when: Linear decay, but gentler at the end (`power` above 1).
+    :torch: `PolynomialLR(total_iters=steps, power=power)`, for `end=0` only
+    :optax: `polynomial_schedule(peak, end, power, steps)`
+    :keras: `PolynomialDecay(peak, steps, end, power)`
+    :transformers: `get_polynomial_decay_schedule_with_warmup`
     """
 
     steps: int = field()
     power: float = 2.0
     peak: float = 1.0
     end: float = 0.0
-
-    def __post_init__(self):
-        _require(_is_number(self.power) and self.power > 0, "power", self.power, "a number > 0")
-        _check(self)
 
     def value(self, t):
         return self.end + (self.peak - self.end) * (1 - t / self.steps) ** self.power
@@ -294,8 +414,30 @@ class linear(Schedule):
 
     .. math:: \eta_t = \eta_0 + (\eta_T - \eta_0)\, t/T
 
-    torch: `LinearLR(1, end, total_iters=steps)`, whose value after T steps of floating-point
-    recursion agrees to rounding; optax: `linear_schedule`.
+    :when: The length of the run is known. The first choice, with theory behind it.
+    :torch: `LinearLR(1, end, total_iters=steps)`, equal to rounding
+    :optax: `linear_schedule(peak, end, steps)`
+    :keras: `PolynomialDecay(peak, steps, end, power=1)`
+    :transformers: `get_linear_schedule_with_warmup`
+    """
+
+    steps: int = field()
+    peak: float = 1.0
+    end: float = 0.0
+
+    def value(self, t):
+        return self.end + (self.peak - self.end) * (1 - t / self.steps)
+
+
+@dataclass(frozen=True)
+class rex(Schedule):
+    r"""Reflected exponential: stays high longer than a line, then falls faster.
+
+    .. math:: \eta_t = \eta_T + (\eta_0 - \eta_T)\, \frac{1 - t/T}{\frac12 + \frac12 (1 - t/T)}
+
+    :when: Like linear; it was proposed for runs with a small budget.
+    :torch: `LambdaLR`
+    :source: Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197
     """
 
     steps: int = field()
@@ -303,10 +445,12 @@ class linear(Schedule):
     end: float = 0.0
 
     def __post_init__(self):
-        _check(self)
+        super().__post_init__()
+        _check_order(self, "end", "peak")
 
     def value(self, t):
-        return self.end + (self.peak - self.end) * (1 - t / self.steps)
+        left = 1 - t / self.steps
+        return self.end + (self.peak - self.end) * left / (0.5 + 0.5 * left)
 
 
 @dataclass(frozen=True)
@@ -315,20 +459,161 @@ class cosine(Schedule):
 
     .. math:: \eta_t = \eta_T + \tfrac12 (\eta_0 - \eta_T)\,(1 + \cos \pi t/T)
 
-    Source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. (5), without restarts. torch:
-    `CosineAnnealingLR(T_max=steps, eta_min=end)`, which climbs again past T; this one stays. There
-    `eta_min` is a rate; here `end` is in the units of `peak`.
+    :when: The length of the run is known; as good as linear nearly everywhere.
+    :torch: `CosineAnnealingLR(T_max=steps, eta_min=end)`, which climbs again past T where this one
+        stays, and whose `eta_min` is a rate where `end` is in the units of `peak`
+    :optax: `cosine_decay_schedule(peak, steps, alpha=end / peak)`
+    :keras: `CosineDecay(peak, steps, alpha=end / peak)`
+    :transformers: `get_cosine_schedule_with_warmup`
+    :source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. (5), without restarts
     """
 
     steps: int = field()
     peak: float = 1.0
     end: float = 0.0
 
-    def __post_init__(self):
-        _check(self)
-
     def value(self, t):
         return self.end + 0.5 * (self.peak - self.end) * (1 + np.cos(np.pi * t / self.steps))
+
+
+@dataclass(frozen=True)
+class warm_restarts(Schedule):
+    r"""Cosine cycles, one after the other: each starts again from the top (SGDR).
+
+    .. math:: \eta_t = \eta_T + \tfrac12 (\gamma^i\eta_0 - \eta_T)\,(1 + \cos \pi (t - t_i)/\ell_i), \qquad \ell_i = g^i\,\ell_0
+
+    `cycles` cycles fill `steps` updates; each is `growth` (g) times as long as the one before and
+    starts `gamma` times as high. The last one ends at `end`, at t = steps.
+
+    :when: You want usable models at the end of every cycle. As a way to a better last one: measure.
+    :torch: `CosineAnnealingWarmRestarts(T_0, T_mult)` with T_0 = steps (g - 1) / (gᶜ - 1), which
+        goes on with a further cycle
+    :optax: `sgdr_schedule`, whose cycles are given one by one
+    :keras: `CosineDecayRestarts(peak, first_length, t_mul=growth, m_mul=gamma, alpha)`
+    :transformers: `get_cosine_with_hard_restarts_schedule_with_warmup(num_cycles=cycles)`
+    :source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. (5)
+    """
+
+    steps: int = field()
+    cycles: int = field()
+    growth: float = 1.0
+    peak: float = 1.0
+    end: float = 0.0
+    gamma: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(_is_number(self.growth, low=1), "growth", self.growth, "a finite number >= 1")
+        _check_order(self, "end", "peak")
+        _require(
+            self.cycles <= self.steps,
+            "cycles", self.cycles, f"at most the {self.steps} steps, one for each cycle",
+        )  # fmt: skip
+
+    def value(self, t):
+        lengths = self.growth ** np.arange(self.cycles, dtype=np.float64)
+        lengths *= self.steps / lengths.sum()
+        starts = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+        # A start that rounding put just behind its whole number still counts at that number.
+        i = np.searchsorted(starts * (1 - 1e-12), t, side="right") - 1
+        passed = np.clip((t - starts[i]) / lengths[i], 0, 1)
+        height = self.peak * self.gamma**i - self.end
+        return self.end + 0.5 * height * (1 + np.cos(np.pi * passed))
+
+
+@dataclass(frozen=True)
+class cyclical(Schedule):
+    r"""Straight up from `low` to `peak` in `up` updates, down again in `down`, and so on.
+
+    .. math:: \eta_t = \eta_{\min} + s_t\,(\eta_{\max} - \eta_{\min})\,\Lambda_t
+
+    Λ is the triangle between 0 and 1. The `mode` sets its height s: always 1 ("triangular"),
+    halved after each cycle ("triangular2"), or γᵗ ("exp_range").
+
+    :when: You look for the range of rates that work, more than for the best last loss.
+    :torch: `CyclicLR(base_lr=low, max_lr=peak, step_size_up=up, step_size_down=down, mode, gamma)`
+    :source: Smith 2017, arXiv:1506.01186
+    """
+
+    up: int
+    down: int | None = None
+    low: float = 0.0
+    peak: float = 1.0
+    mode: str = "triangular"
+    gamma: float = 1.0
+    steps: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_order(self, "low", "peak")
+        _check_choice(self, "mode", ("triangular", "triangular2", "exp_range"))
+        _require(
+            self.gamma == 1 or self.mode == "exp_range",
+            "gamma", self.gamma, f"1 with mode={self.mode!r}: only 'exp_range' uses it",
+        )  # fmt: skip
+
+    def value(self, t):
+        up, down = self.up, self.down or self.up
+        cycle, place = np.divmod(t, up + down)
+        triangle = np.where(place <= up, place / up, (up + down - place) / down)
+        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**t}
+        return self.low + (self.peak - self.low) * triangle * scale[self.mode]
+
+
+@dataclass(frozen=True)
+class one_cycle(Schedule):
+    r"""One rise to `peak`, one long fall to nearly nothing.
+
+    .. math:: \eta_s \;\to\; \eta_{\max} \text{ at } t = rT \;\to\; \eta_T \text{ at } t = T, \qquad r = \texttt{rise}
+
+    With `phases=3` the fall has two parts: back to `start` at t = 2rT, then on to `end`. Each part
+    is half a cosine, or a straight line with `shape="linear"`. `start` is peak / 25 and `end` is
+    start / 10 000 unless given.
+
+    :when: The length of the run is known and the peak is high enough to need a warm-up.
+    :torch: `OneCycleLR(max_lr=peak, total_steps=steps + 1, pct_start)`: torch reaches its end in
+        the last update and one update earlier at all joints: r = (pct_start (T + 1) - 1) / T
+    :optax: `cosine_onecycle_schedule(steps, peak, pct_start=rise)`; `linear_onecycle_schedule`
+        is the three-phase form
+    :source: Smith & Topin 2018, arXiv:1708.07120
+    """
+
+    steps: int = field()
+    peak: float = 1.0
+    rise: float = 0.3
+    start: float | None = None
+    end: float | None = None
+    phases: int = 2
+    shape: str = "cosine"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_choice(self, "phases", (2, 3))
+        _check_choice(self, "shape", ("cosine", "linear"))
+        most = 1 if self.phases == 2 else 0.5
+        _require(
+            _is_number(self.rise) and 0 < self.rise < most,
+            "rise", self.rise, f"between 0 and {most}, without both",
+        )  # fmt: skip
+        for name in ("start", "end"):
+            if getattr(self, name) is not None:
+                _check_order(self, name, "peak")
+
+    def value(self, t):
+        start = self.peak / 25 if self.start is None else self.start
+        end = start / 1e4 if self.end is None else self.end
+        top = self.rise * self.steps
+        joints = np.array(
+            [0, top, self.steps] if self.phases == 2 else [0, top, 2 * top, self.steps]
+        )
+        rates = np.array(
+            [start, self.peak, end] if self.phases == 2 else [start, self.peak, start, end]
+        )
+        i = np.clip(np.searchsorted(joints, t, side="right") - 1, 0, self.phases - 1)
+        passed = (t - joints[i]) / (joints[i + 1] - joints[i])
+        if self.shape == "cosine":
+            passed = 0.5 - 0.5 * np.cos(np.pi * passed)
+        return rates[i] + (rates[i + 1] - rates[i]) * passed
 
 
 @dataclass(frozen=True)
@@ -339,22 +624,18 @@ class warmup(Schedule):
 
     Without a `peak` it rises to the first rate of the schedule that follows (to 1 if none does).
     The default start makes the rate proportional to t + 1, so that no update is wasted at rate
-    zero. torch: `LinearLR(start_factor, 1, total_iters=steps)` for `start=start_factor`;
-    transformers starts at 0.
+    zero.
+
+    :when: With Adam-like rules, large batches, or a peak near the cliff.
+    :torch: `LinearLR(start_factor, 1, total_iters=steps)`, with `start=start_factor`
+    :optax: `linear_schedule(start, peak, steps)`; `warmup_cosine_decay_schedule` has one in front
+    :keras: `CosineDecay(warmup_target=peak, warmup_steps=steps)`
+    :transformers: every `get_..._with_warmup`; starts at 0: `start=0`
     """
 
     steps: int = field()
     peak: float | None = None
     start: float | None = None
-
-    def __post_init__(self):
-        for name in ("peak", "start"):
-            value = getattr(self, name)
-            _require(
-                value is None or _is_number(value, low=0),
-                name, value, "None or a finite number >= 0",
-            )  # fmt: skip
-        _check(self)
 
     def _leading_to(self, rate):
         return replace(self, peak=rate) if self.peak is None else self
@@ -365,19 +646,354 @@ class warmup(Schedule):
         return start + (peak - start) * (t / self.steps)
 
 
-def _check(schedule):
-    """Check the arguments that schedules share: steps, peak, end, gamma."""
-    for name, value in vars(schedule).items():
-        if isinstance(value, np.generic):  # np.int8(127) + 1 would be -128
-            object.__setattr__(schedule, name, value.item())
-    endless = type(schedule).__dataclass_fields__["steps"].default is None
-    _require(
-        _is_count(schedule.steps) or (endless and schedule.steps is None),
-        "steps", schedule.steps, "an int >= 1" + (" or None" if endless else ""),
-    )  # fmt: skip
-    for name in ("peak", "end"):
-        value = getattr(schedule, name, None)
-        if value is not None:
-            _require(_is_number(value, low=0), name, value, "a finite number >= 0")
-    gamma = getattr(schedule, "gamma", 1.0)
-    _require(_is_number(gamma, low=0, high=1) and gamma > 0, "gamma", gamma, "in (0, 1]")
+@dataclass(frozen=True)
+class wsd(Schedule):
+    r"""Warm-up, stable, decay: rise, hold, and come down in the last `cooldown` updates.
+
+    .. math:: \eta_t = \eta_T + (\eta_{\max} - \eta_T)\, s(x), \qquad x = \frac{t - (T - c)}{c}, \qquad c = \texttt{cooldown}
+
+    in the cooldown, where s(x) is 1 - x ("linear"), 1 - √x ("sqrt") or (1 + cos πx)/2 ("cosine").
+    The rise is that of `warmup`: the rate is proportional to t + 1.
+
+    :when: The end is open: keep the rate, and cool down from any checkpoint.
+    :torch: `SequentialLR`
+    :optax: `join_schedules`
+    :transformers: `get_wsd_schedule`, whose warm-up starts at 0
+    :source: Hu et al. 2024, arXiv:2404.06395; "sqrt": Hägele et al. 2024, arXiv:2405.18392
+    """
+
+    steps: int = field()
+    cooldown: int = field()
+    warmup: int = 0
+    peak: float = 1.0
+    end: float = 0.0
+    shape: str = "linear"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(_is_count(self.warmup, low=0), "warmup", self.warmup, "an int >= 0")
+        _require(
+            self.warmup < self.steps,
+            "warmup", self.warmup, f"shorter than the run, which has {self.steps} steps",
+        )  # fmt: skip
+        _require(
+            _is_count(self.cooldown) and self.cooldown <= self.steps - self.warmup,
+            "cooldown", self.cooldown, f"an int from 1 to steps - warmup = {self.steps - self.warmup}",
+        )  # fmt: skip
+        _check_order(self, "end", "peak")
+        _check_choice(self, "shape", ("linear", "sqrt", "cosine"))
+
+    def value(self, t):
+        rising = self.peak * np.minimum(1, (t + 1) / (self.warmup + 1))
+        x = np.maximum(0, (t - (self.steps - self.cooldown)) / self.cooldown)
+        left = {"linear": 1 - x, "sqrt": 1 - np.sqrt(x), "cosine": 0.5 + 0.5 * np.cos(np.pi * x)}
+        return np.where(x > 0, self.end + (self.peak - self.end) * left[self.shape], rising)
+
+
+@dataclass(frozen=True)
+class noam(Schedule):
+    r"""The first transformer's schedule: linear warm-up, then 1/√t.
+
+    .. math:: \eta_t = d^{-1/2} \min\big((t+1)^{-1/2},\; (t+1)\, w^{-3/2}\big), \qquad w = \texttt{warmup}
+
+    Its values are rates, with their peak (d w)^-½ in update w (t = w - 1); d is the `width` of the
+    model. With `peak=1` they are factors.
+
+    :when: You reproduce the paper. Otherwise `warmup(w).then(inverse_sqrt(w))` says the same.
+    :torch: `LambdaLR`
+    :source: Vaswani et al. 2017, arXiv:1706.03762, eq. (3), with step_num = t + 1
+    """
+
+    warmup: int
+    peak: float | None = None
+    width: int = 512
+    steps: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("warmup", "width"):
+            _require(_is_count(getattr(self, name)), name, getattr(self, name), "an int >= 1")
+
+    def value(self, t):
+        scale = self.width**-0.5 if self.peak is None else self.peak * self.warmup**0.5
+        return scale * np.minimum((t + 1) ** -0.5, (t + 1) * self.warmup**-1.5)
+
+
+@dataclass(frozen=True)
+class chebyshev(Schedule):
+    r"""The best rates for a quadratic whose curvatures lie between `mu` and `L`.
+
+    .. math:: \eta_k = \Big(\frac{L + \mu}2 + \frac{L - \mu}2 \cos\frac{(2k + 1)\pi}{2T}\Big)^{-1}, \qquad k = 0, \dots, T - 1
+
+    In exact arithmetic their order does not matter; in floating point it does. `order` is
+    "stable" (each long step soon meets those that undo it; needs steps = 2ⁿ), "falling" or
+    "rising". The values are rates, in the units of 1 / L: use them with `lr=1`.
+
+    :when: Linear systems and exact gradients. With noise or with networks: never as it is.
+    :source: Young 1953; the stable order: Lebedev & Finogenov 1971
+    """
+
+    steps: int = field()
+    mu: float = field()
+    L: float = field()
+    order: str = "stable"
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("mu", "L"):
+            value = getattr(self, name)
+            _require(_is_number(value) and value > 0, name, value, "a finite number > 0")
+        _check_order(self, "mu", "L")
+        _check_choice(self, "order", ("stable", "falling", "rising"))
+        _require(
+            self.order != "stable" or self.steps & (self.steps - 1) == 0,
+            "steps", self.steps, "a power of 2 with order='stable'",
+        )  # fmt: skip
+
+    def value(self, t):
+        k = _stable_order(self.steps) if self.order == "stable" else np.arange(self.steps)
+        k = k[::-1] if self.order == "falling" else k
+        k = k[np.minimum(t.astype(int), self.steps - 1)]
+        angle = (2 * k + 1) * np.pi / (2 * self.steps)
+        return 1 / ((self.L + self.mu) / 2 + (self.L - self.mu) / 2 * np.cos(angle))
+
+
+@lru_cache(maxsize=16)
+def _stable_order(T):
+    """0 ... T-1 so that behind every index comes its mirror image, at every doubling."""
+    order = np.zeros(1, int)
+    while len(order) < T:
+        order = np.stack([order, 2 * len(order) - 1 - order], axis=1).ravel()
+    order.flags.writeable = False
+    return order
+
+
+@dataclass(frozen=True)
+class log_uniform(Schedule):
+    r"""Random rates: each drawn alone, log-uniformly from a range `width` wide, around `mean`.
+
+    .. math:: \eta_t = \bar\eta\; \frac{\ln w}{\sqrt w - 1/\sqrt w}\; w^{u_t}, \qquad u_t \sim U[-\tfrac12, \tfrac12], \quad w = \texttt{width}
+
+    The `seed` fixes all draws beforehand, so the schedule is a function of the step like the rest.
+
+    :when: As a control in experiments: no order at all.
+    """
+
+    steps: int = field()
+    width: float = 10.0
+    seed: int = 0
+    mean: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(
+            _is_number(self.width) and self.width > 1, "width", self.width, "a finite number > 1"
+        )
+
+    def value(self, t):
+        mean = (self.width**0.5 - self.width**-0.5) / np.log(self.width)
+        return self.mean * (self.width ** _draws(self.seed, self.steps) / mean)[t.astype(int)]
+
+
+@lru_cache(maxsize=64)
+def _draws(seed, steps):
+    u = np.random.default_rng(seed).uniform(-0.5, 0.5, steps + 1)
+    u.flags.writeable = False
+    return u
+
+
+def _check_order(schedule, low, high):
+    value, most = getattr(schedule, low), getattr(schedule, high)
+    _require(value <= most, low, value, f"at most {high}, which is {most!r}")
+
+
+def _check_choice(schedule, name, choices):
+    value = getattr(schedule, name)
+    words = ", ".join(map(repr, choices[:-1])) + f" or {choices[-1]!r}"
+    _require(type(value) is type(choices[0]) and value in choices, name, value, words)
+
+
+# --- Feedback: folds over the losses seen --------------------------------------------------------
+
+
+class Feedback:
+    """Base of the rules that set the rate by the losses they are told.
+
+    A subclass is a frozen dataclass with two methods: `start()` gives the first state and
+    `next(state, loss)` the one after a further loss. A state is a named tuple; its `rate` is what
+    to train with until the next loss is known. With the default `peak=1` it is a factor.
+    """
+
+    def __post_init__(self):
+        _check_fields(self)
+
+    def start(self):
+        """The state before the first loss."""
+        raise NotImplementedError
+
+    def next(self, state, loss):
+        """The formula: the state after one more loss, a float. Changes nothing."""
+        raise NotImplementedError
+
+    def online(self):
+        """An `Online` follower, to be told the losses of a run that is under way."""
+        return Online(self)
+
+    def replay(self, losses):
+        """The rates of a recorded history of N losses: a float64 array (N + 1,).
+
+        Entry i was in force before loss i; the last one is for what comes next.
+        """
+        losses = np.asarray(losses, np.float64)
+        if losses.ndim != 1:
+            raise ValueError(f"losses must be a list of numbers, not of shape {losses.shape}")
+        states = accumulate(losses.tolist(), self.next, initial=self.start())
+        return np.array([state.rate for state in states])
+
+    def torch(self, optimizer):
+        """A torch scheduler: call `.step(loss)` on it after each evaluation.
+
+        Each parameter group runs at the rate it has now times what the losses say. `state_dict()`
+        holds all that resuming needs.
+        """
+        from lrteach.torch_optimizer import make_follower
+
+        return make_follower(self, optimizer)
+
+
+class Online:
+    """A feedback rule at work. `rate` is in force now; `state` is all it remembers.
+
+    To resume, set `state` to a saved one.
+    """
+
+    def __init__(self, rule):
+        self.rule = rule
+        self.state = rule.start()
+
+    @property
+    def rate(self):
+        """The rate to train with until the next loss is known."""
+        return self.state.rate
+
+    def update(self, loss):
+        """Take in one more loss (a number; NaN is never an improvement); returns the new rate."""
+        self.state = self.rule.next(self.state, float(loss))
+        return self.rate
+
+    def __repr__(self):
+        return f"<{self.rule!r} at {self.rate:g}>"
+
+
+class PlateauState(NamedTuple):
+    """What `plateau` remembers between two losses."""
+
+    rate: float
+    best: float = inf
+    bad: int = 0  # losses in a row that were no improvement
+    resting: int = 0  # losses still to let pass after a cut
+
+
+@dataclass(frozen=True)
+class plateau(Feedback):
+    r"""Multiply the rate by `factor` once more than `patience` losses in a row are no improvement.
+
+    .. math:: \eta \leftarrow \max(\eta_{\min},\; f\,\eta) \quad\text{after } p + 1 \text{ losses} \ge (1 - \epsilon)\,\text{best}
+
+    An improvement is below `best` by more than the share `threshold` (ε) of it, or by more than
+    `threshold` itself with `threshold_mode="abs"`. After a cut, `cooldown` losses are not counted.
+
+    :when: You do not know how long training takes, and evaluate often enough to see a plateau.
+    :torch: `ReduceLROnPlateau(factor, patience, threshold, cooldown, min_lr=end)`; torch ignores
+        a cut of less than 1e-8, and moves the threshold the wrong way when losses are negative
+    :optax: `contrib.reduce_on_plateau(factor, patience + 1, rtol, cooldown, min_scale=end)`
+    :keras: `ReduceLROnPlateau(factor, patience + 1, min_delta, cooldown, min_lr=end)`, absolute only
+    :transformers: `get_reduce_on_plateau_schedule`, which is torch's
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    threshold_mode: str = "rel"
+    cooldown: int = 0
+    peak: float = 1.0
+    end: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(
+            _is_number(self.factor) and 0 < self.factor < 1,
+            "factor", self.factor, "between 0 and 1, without both",
+        )  # fmt: skip
+        _require(
+            _is_number(self.threshold, low=0),
+            "threshold", self.threshold, "a finite number >= 0",
+        )  # fmt: skip
+        _check_choice(self, "threshold_mode", ("rel", "abs"))
+        _require(_is_count(self.cooldown, low=0), "cooldown", self.cooldown, "an int >= 0")
+        _check_order(self, "end", "peak")
+
+    def start(self):
+        return PlateauState(rate=self.peak)
+
+    def next(self, state, loss):
+        rate, best, bad, resting = state
+        margin = self.threshold
+        if self.threshold_mode == "rel" and isfinite(best):
+            margin *= abs(best)
+        if loss < best - margin:
+            best, bad = loss, 0
+        else:
+            bad += 1
+        if resting > 0:
+            bad, resting = 0, resting - 1
+        if bad > self.patience:
+            rate, bad, resting = max(self.end, rate * self.factor), 0, self.cooldown
+        return PlateauState(rate, best, bad, resting)
+
+
+class RestartState(NamedTuple):
+    """What `restart_below` remembers between two losses."""
+
+    rate: float
+    threshold: float
+    age: int = 0  # losses since the last restart
+    loss: float = inf  # the last one
+
+
+@dataclass(frozen=True)
+class restart_below(Feedback):
+    r"""Run a schedule, and start it again whenever the loss passes a threshold on its way down.
+
+    .. math:: \eta = s(n), \qquad n \leftarrow 0 \;\text{ when }\; \ell_i < \epsilon \le \ell_{i-1}, \qquad n \leftarrow n + 1 \;\text{ otherwise}
+
+    n counts losses, not updates; after a restart the threshold is multiplied by `shrink`. With
+    "whenever the loss is below it" in place of "passes", the rate would stay at its first value
+    once the loss is low.
+
+    :when: To try what restarts do. As a way to train: see "Restarts and cycles".
+    """
+
+    threshold: float
+    schedule: Schedule
+    shrink: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(_is_number(self.threshold), "threshold", self.threshold, "a finite number")
+        _require(isinstance(self.schedule, Schedule), "schedule", self.schedule, "a schedule")
+        _require(
+            _is_number(self.shrink, low=0, high=1) and self.shrink > 0,
+            "shrink", self.shrink, "in (0, 1]",
+        )  # fmt: skip
+
+    def start(self):
+        return RestartState(self.schedule(0), self.threshold)
+
+    def next(self, state, loss):
+        _, threshold, age, last = state
+        if loss < threshold and not last < threshold:
+            age, threshold = 0, threshold * self.shrink
+        else:
+            age += 1
+        return RestartState(self.schedule(age), threshold, age, loss)

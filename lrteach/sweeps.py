@@ -48,7 +48,7 @@ from lrteach.batched import (
 )
 from lrteach.models import fresh_copy
 from lrteach.optimizers import Rule, plain
-from lrteach.schedules import Schedule
+from lrteach.schedules import Feedback, Schedule
 from lrteach.sweep_files import SweepFile
 from lrteach.training import as_schedule, check_arguments, default_loss, device, tensors, train
 
@@ -72,7 +72,7 @@ class Job:
     data: object
     rule: Rule
     hyper: dict
-    schedule: Schedule
+    schedule: Schedule | Feedback
     steps: int
     batch_size: int | None
     initialise: bool
@@ -88,6 +88,13 @@ class Job:
         return sorted({*range(0, self.steps + 1, every), self.steps})
 
     @property
+    def factors(self):
+        """The schedule's value for each update; None for a feedback rule, which has no plan."""
+        if isinstance(self.schedule, Feedback):
+            return None
+        return self.schedule(np.arange(self.steps))
+
+    @property
     def loss_function(self):
         """The loss that `train` uses."""
         return self.loss or default_loss(self.data.y_train)
@@ -100,9 +107,10 @@ class Sweep:
     Attributes
     ----------
     lrs, seeds : arrays (K,), (S,)
-    factors : array (T,)
+    factors : array (T,), or None
         The schedule: run k used the rate lrs[k] * factors[t] in update t, and every chunk
-        checked that it did.
+        checked that it did. None after a feedback rule, under which every run has its own
+        rates: `rule.replay(sweep.val_losses[k, s, 1:])` gives the factor before each evaluation.
     eval_steps : int array (E,)
         After how many updates the validation part was measured.
     val_losses, val_accuracies : arrays (K, S, E)
@@ -143,7 +151,18 @@ class Sweep:
 
     @property
     def rates(self):
-        """The rate really used in each update, (K, T)."""
+        """The rate really used in each update, (K, T).
+
+        Raises
+        ------
+        ValueError
+            A feedback rule set the rate of each run by itself.
+        """
+        if self.factors is None:
+            raise ValueError(
+                f"the runs have no common rates under {self.config['factors']}: "
+                "replay it over val_losses[k, s, 1:]"
+            )
         return np.multiply.outer(self.lrs, self.factors)
 
     @property
@@ -315,10 +334,11 @@ def sweep(
         raise ValueError(f"workers={workers!r} is not allowed: workers must be an int >= 1 or None")
     hyper = {name: plain(value) for name, value in hyper.items()}
     job = Job(
-        model, _as_tensors(data, dtype), rule, hyper, as_schedule(schedule, steps), int(steps),
+        model, _as_tensors(data, dtype), rule, hyper, as_schedule(schedule, steps, eval_every), int(steps),
         batch_size, initialise, loss, eval_every, clip, dtype,
     )  # fmt: skip
-    rule.check(lr=lrs.max() * job.schedule(np.arange(steps)))
+    if job.factors is not None:
+        rule.check(lr=lrs.max() * job.factors)
     first_loss, draws = _try_out(job, int(seeds[0]))
     with SweepFile(resume, _describe(job, data, lrs, seeds, first_loss)) as file:
         done = file.done()
@@ -402,7 +422,7 @@ def _describe(job, data, lrs, seeds, first_loss):
         "lrs": lrs.tolist(),
         "seeds": seeds.tolist(),
         "steps": job.steps,
-        "factors": job.schedule(np.arange(job.steps)).tolist(),
+        "factors": repr(job.schedule) if job.factors is None else job.factors.tolist(),
         "batch_size": job.batch_size,
         "initialise": job.initialise,
         "loss": getattr(loss, "__qualname__", type(loss).__name__),
@@ -605,7 +625,7 @@ def _result(file):
     return Sweep(
         lrs=np.array(config["lrs"]),
         seeds=np.array(config["seeds"]),
-        factors=np.array(config["factors"]),
+        factors=None if isinstance(config["factors"], str) else np.array(config["factors"]),
         eval_steps=np.array(config["eval_steps"]),
         val_losses=results.val_losses,
         val_accuracies=results.val_accuracies,

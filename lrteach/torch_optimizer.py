@@ -256,3 +256,46 @@ def make_scheduler(schedule, optimizer, last_step=-1):
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer)!r}")
     return _StepScheduler(optimizer, schedule, last_step)
+
+
+class _Follower:
+    """A feedback rule that sets the rates of an optimizer, as torch's ReduceLROnPlateau does."""
+
+    def __init__(self, rule, optimizer):
+        self.optimizer, self.online = optimizer, rule.online()
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
+        self._set_rates()
+
+    def _set_rates(self):
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * self.online.rate
+
+    def step(self, loss):
+        """Take in the loss of one more evaluation and set the rates it asks for."""
+        self.online.update(loss)
+        self._set_rates()
+
+    def get_last_lr(self):
+        """The rate of each parameter group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self):
+        """What the rule remembers, and the rates it multiplies."""
+        return {"base_lrs": list(self.base_lrs), "state": self.online.state._asdict()}
+
+    def load_state_dict(self, state_dict):
+        """Go on from a saved state."""
+        if set(state_dict) != {"base_lrs", "state"}:
+            raise ValueError(
+                f"state_dict must hold 'base_lrs' and 'state', not {sorted(state_dict)}"
+            )
+        self.base_lrs = list(state_dict["base_lrs"])
+        self.online.state = type(self.online.state)(**state_dict["state"])
+        self._set_rates()
+
+
+def make_follower(rule, optimizer):
+    """The torch scheduler behind `Feedback.torch`."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer)!r}")
+    return _Follower(rule, optimizer)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lrteach.models import fresh_copy
 from lrteach.optimizers import Rule, plain
-from lrteach.schedules import Schedule, constant
+from lrteach.schedules import Feedback, Schedule, constant
 
 __all__ = ["train", "Run", "batches", "device"]
 
@@ -118,8 +118,9 @@ def train(
         For example `lrteach.optimizers.adam`.
     lr : float
         The rate. With a schedule, what its values are multiplied by.
-    schedule : Schedule, or a function of `steps` that returns one, or None
+    schedule : Schedule or Feedback, or a function of `steps` that returns one, or None
         `cosine` and `cosine(steps=1000)` are the same for 1000 steps; None is a constant rate.
+        A feedback rule such as `plateau()` is told the validation loss at every `eval_every`.
     steps : int
         Number of updates.
     batch_size : int or None
@@ -149,9 +150,10 @@ def train(
     """
     check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip)
     lr = plain(lr)
-    schedule = as_schedule(schedule, steps)
-    plan = lr * schedule(np.arange(steps))
-    rule.check(lr=plan)
+    schedule = as_schedule(schedule, steps, eval_every)
+    follower = schedule.online() if isinstance(schedule, Feedback) else None
+    plan = None if follower else lr * schedule(np.arange(steps))
+    rule.check(lr=lr * follower.rate if follower else plan)
     loss = loss or default_loss(data.y_train)
     where = device()
     model = fresh_copy(model, seed if initialise else None).to(where, dtype)
@@ -185,7 +187,7 @@ def train(
             norm = torch.linalg.vector_norm(g)
             if clip is not None:
                 g.mul_(torch.clamp(clip / norm, max=1.0))
-            rate = lr * schedule(t)
+            rate = lr * (follower.rate if follower else schedule(t))
             with torch.no_grad():
                 slots = update_in_place(rule, theta, g, slots, t + 1, rate, hyper)
             rates.append(rate)
@@ -193,6 +195,8 @@ def train(
             if (t + 1) % eval_every == 0 or t + 1 == steps:
                 evaluations.append((t + 1, *evaluate(model, *parts["val"], loss)))
                 val_loss = evaluations[-1][1]
+                if follower:
+                    follower.update(val_loss)
                 if not math.isfinite(val_loss) or not theta.isfinite().all():
                     what = f"the validation loss is {val_loss}"
                     if math.isfinite(val_loss):  # units that a ReLU keeps at zero hide it
@@ -200,10 +204,12 @@ def train(
                     diverged, status = True, f"diverged: {what} after {t + 1} updates"
                     break
 
-    check_rates(rates, plan)
     eval_steps, val_losses, val_accuracies = (
         np.array(column) for column in zip(*evaluations, strict=True)
     )
+    if follower:
+        plan = lr * replayed(schedule, eval_steps, val_losses, len(rates))
+    check_rates(rates, plan)
     test_loss, test_accuracy = evaluate(model, *parts["test"], loss)
     return Run(
         losses=np.array(losses),
@@ -317,18 +323,30 @@ def tensors(data, part, where, dtype):
     return x, y.to(dtype) if y.is_floating_point() else y.long()
 
 
-def as_schedule(schedule, steps):
+def as_schedule(schedule, steps, eval_every):
+    """The schedule or feedback rule that the argument `schedule` of `train` and `sweep` means."""
     if schedule is None:
         return constant()
     if callable(schedule) and not isinstance(schedule, Schedule):
         schedule = schedule(steps=steps)
-    if not isinstance(schedule, Schedule):
+    if not isinstance(schedule, Schedule | Feedback):
         raise TypeError(f"schedule must be a Schedule or make one, not {type(schedule).__name__}")
+    if isinstance(schedule, Feedback) and eval_every is None:
+        raise ValueError(
+            f"eval_every=None is not allowed with {schedule!r}, which hears of the validation "
+            "loss only when it is measured: give an int >= 1"
+        )
     return schedule
 
 
+def replayed(feedback, eval_steps, val_losses, steps):
+    """The factor of each of `steps` updates, as a run's evaluations make it."""
+    factors = feedback.replay(val_losses[1:])  # the first is of the untrained model
+    return factors[np.searchsorted(eval_steps[1:], np.arange(steps), side="right")]
+
+
 def check_rates(rates, plan):
-    """The rates used must be those drawn beforehand: a schedule that changes is refused."""
+    """The rates used must be those planned: a schedule that changes is refused."""
     for t, rate in enumerate(rates):
         if rate != plan[t]:
             raise ValueError(

@@ -533,7 +533,7 @@ BAD = [
       for v in ((), (5, 5), (5, 3), (0, 3), (1.5,), 7, None, "ab")),
     *((inverse_time, {"decay": v}, RATE) for v in (-1, np.nan, None)),
     *((polynomial, {"steps": 9, "power": v}, "a number > 0") for v in (0, -1, np.nan, np.inf)),
-    *((warmup, {"steps": 9, name: v}, "None or a finite number >= 0")
+    *((warmup, {"steps": 9, name: v}, "a finite number >= 0 or None")
       for name in ("peak", "start") for v in (-0.1, np.inf, True)),
 ]  # fmt: skip
 
