@@ -20,7 +20,7 @@ _HOMES = {
     "Sweep": "sweeps",
 }
 _MODULES = (
-    "autodiff", "batched", "checks", "claims", "data", "kernels", "models", "optimizers",
+    "autodiff", "batched", "checks", "claims", "data", "interactive", "kernels", "models", "optimizers",
     "plots", "problems", "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 

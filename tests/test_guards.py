@@ -1,5 +1,6 @@
 """Guards: each catches one known way for the book to become untrue, and says how to mend it."""
 
+import ast
 import json
 import re
 import subprocess
@@ -120,6 +121,15 @@ def test_code_cells_are_short(name):
         assert len(cell.source.splitlines()) <= 25, f"split this cell:\n{cell.source}"
 
 
+def alternative_texts(code):
+    """What a cell gives as `alt=` to the calls of `figure`, of lrteach.interactive."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "figure":
+            for word in node.keywords:
+                if word.arg == "alt" and isinstance(word.value, ast.Constant):
+                    yield word.value.value
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_figure_says_what_it_shows(name):
     """The recording knows which cells draw; their alternative text must be a sentence."""
@@ -127,11 +137,19 @@ def test_every_figure_says_what_it_shows(name):
     recorded = recording(name)["cells"]
     assert len(cells) == len(recorded), RECORD_AGAIN
     for cell, outputs in zip(cells, recorded, strict=True):
+        options = cell.metadata.get("mystnb", {})
         figures = sum(text.startswith("<Figure") for text in texts(outputs))
+        live = sum(text.startswith("<Interactive figure") for text in texts(outputs))
+        assert figures + live <= 1, "one figure a cell, so that each has its own alternative text"
         if figures:
-            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            alt = options.get("image", {}).get("alt", "")
             assert len(alt.split()) >= 6, f"write mystnb: {{image: {{alt: …}}}} for:\n{cell.source}"
-            assert figures == 1, "one figure a cell, so that each has its own alternative text"
+        if live:
+            alts = list(alternative_texts(cell.source))
+            assert len(alts) == 1, f"write the text itself as `alt=` of `figure` in:\n{cell.source}"
+            assert len(alts[0].split()) >= 6, f"say what one sees in `alt=` of:\n{cell.source}"
+            caption = options.get("figure", {}).get("caption", "")
+            assert caption, f"write mystnb: {{figure: {{name: …, caption: …}}}} for:\n{cell.source}"
 
 
 def test_table_of_contents_lists_every_page():
