@@ -172,7 +172,7 @@ def test_figures_fit_a_phone(path, open_page):
         box = control.bounding_box()
         assert box["height"] >= 24 and box["width"] >= 60
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-    letters = "() => Math.min(...[...document.querySelectorAll('.interactive-live text')].filter(e => e.textContent).map(e => parseFloat(getComputedStyle(e).fontSize) * e.getCTM().a))"
+    letters = "() => Math.min(...[...document.querySelectorAll('.interactive-live text')].filter(e => e.textContent).map(e => parseFloat(getComputedStyle(e).fontSize) * Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b)))"
     assert page.evaluate(letters) >= 8.5
 
 
