@@ -1,15 +1,14 @@
-"""What the docstring of a rule or a schedule says: read into its parts, for the reference cards.
+r"""What the docstring of a rule or a schedule says: read into its parts, for the reference cards.
 
-'''One sentence, the summary.
+One sentence, the summary.
 
-.. math:: \\eta_t = \\eta_0
+.. math:: \eta_t = \eta_0
 
 Further paragraphs.
 
 :when: What it is good for.
 :torch: its name there; a text may go on
     in indented lines
-'''
 """
 
 import inspect
@@ -33,11 +32,12 @@ def parse(doc, name, known, required=()):
     """
     blocks = re.split(r"\n(?:[ \t]*\n)+", inspect.cleandoc(doc or ""))
     formulas, paragraphs, fields = [], [], {}
+    below = False  # a formula, which may stand below its directive
     for block in blocks:
         if block.startswith(".. math::"):
             formulas.append(block.removeprefix(".. math::"))
-        elif block.startswith(" ") and formulas and not paragraphs and not fields:
-            formulas[-1] += "\n" + block  # the formula stands below its directive
+        elif block.startswith(" ") and below:
+            formulas[-1] += "\n" + block
         elif block.startswith(":"):
             for key, text in read_fields(block, name):
                 if key not in known:
@@ -50,6 +50,7 @@ def parse(doc, name, known, required=()):
                 fields[key] = text
         elif block:
             paragraphs.append(" ".join(block.split()))
+        below = block.startswith(".. math::") or (below and block.startswith(" "))
     if not paragraphs:
         raise ValueError(f"{name}: the docstring has no first line that says what it is")
     for key in required:

@@ -85,13 +85,13 @@ GROUPS = {
         "step": Picture(
             "step(30, gamma=0.5)",
             "Levels of 30 updates each, every one half of the level before: 1, 0.5, 0.25, 0.125. With gamma 0.1, in grey, the second level is 0.1 and the third next to 0.",
-            grey=(("step(30)", "gamma=0.1", (32, 0.15)),),
+            grey=(("step(30, gamma=0.1)", "gamma=0.1", (32, 0.15)),),
             form="steps",
         ),
         "multistep": Picture(
             "multistep((40, 75), gamma=0.3)",
             "Three levels of different lengths: 1 up to update 40, 0.3 up to update 75, 0.09 after it. With gamma 0.1, in grey, the second level is 0.1.",
-            grey=(("multistep((40, 75))", "gamma=0.1", (42, 0.14)),),
+            grey=(("multistep((40, 75), gamma=0.1)", "gamma=0.1", (42, 0.14)),),
             form="steps",
         ),
         "exponential": Picture(
@@ -155,7 +155,7 @@ GROUPS = {
     "special": {
         "chebyshev": Picture(
             "chebyshev(64, mu=1, L=20)",
-            "64 points in an order that looks random: most lie below 0.1, a few reach up to 1, and no two large ones are neighbours. In grey the same rates in falling order: a steep curve from 1 to 0.05.",
+            "64 points in an order that looks random: half lie below 0.1, a few reach up to 1, and between two large ones there are small ones. In grey the same rates in falling order: a steep curve from 1 to 0.05.",
             grey=(('chebyshev(64, mu=1, L=20, order="falling")', 'order=\n"falling"', (68, 0.4)),),
             form="points",
         ),

@@ -28,7 +28,7 @@ FIELDS = {
 # The libraries, and what a name in them looks like.
 LIBRARIES = {
     "torch": r"[A-Z]\w+",
-    "optax": r"[a-z][\w.]+",
+    "optax": r"(?=[\w.]*(?:schedule|decay|plateau))[a-z][\w.]+",
     "keras": r"[A-Z]\w+",
     "transformers": r"get_\w+",
 }
@@ -64,7 +64,9 @@ def what_is_allowed(schedule, argument):
     except ValueError as error:
         words = str(error).rpartition(" must be ")[2]
         words = re.sub(r" = \d+$", "", words)  # what an expression is for these arguments
-        return re.sub(r"('\w+'|\bNone$)", r"`\1`", words.replace(">=", "≥"))
+        return re.sub(
+            r"((?:\w+=)?'\w+'|\bNone$)", r"`\1`", words.replace(">= ", "≥\N{NO-BREAK SPACE}")
+        )
     raise ValueError(f"{type(schedule).__name__}: takes anything for {argument}")
 
 
@@ -99,11 +101,8 @@ def names_elsewhere(library):
     found = {}
     for ours in pictures.card_names():
         text = described(ours).fields.get(library, "")
-        for theirs in re.findall(rf"`({LIBRARIES[library]})(?=\(|`(?! cannot))", text):
-            is_schedule = library in ("torch", "keras") or re.search(
-                "schedule|decay|plateau", theirs
-            )
-            if is_schedule and theirs not in MAKESHIFTS:
+        for theirs in re.findall(rf"`({LIBRARIES[library]})(?=[(`])", text):
+            if theirs not in MAKESHIFTS:
                 found.setdefault(theirs, {})[ours] = True
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
