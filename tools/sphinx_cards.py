@@ -64,9 +64,8 @@ def what_is_allowed(schedule, argument):
     except ValueError as error:
         words = str(error).rpartition(" must be ")[2]
         words = re.sub(r" = \d+$", "", words)  # what an expression is for these arguments
-        return re.sub(
-            r"((?:\w+=)?'\w+'|\bNone$)", r"`\1`", words.replace(">= ", "≥\N{NO-BREAK SPACE}")
-        )
+        words = re.sub("(≥|>) ", "\\1\N{NO-BREAK SPACE}", words.replace(">=", "≥"))
+        return re.sub(r"((?:\w+=)?'\w+'|\bNone$)", r"`\1`", words)
     raise ValueError(f"{type(schedule).__name__}: takes anything for {argument}")
 
 
