@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 import pickle
 import re
 import warnings
@@ -15,16 +16,30 @@ from torch.optim import lr_scheduler
 
 from lrteach import TorchOptimizer, optimizers, schedules
 from lrteach.schedules import (
+    Feedback,
+    Online,
     Schedule,
+    chebyshev,
     constant,
     cosine,
+    cyclical,
     exponential,
+    inverse_sqrt,
     inverse_time,
     linear,
+    log_uniform,
     multistep,
+    noam,
+    one_cycle,
+    phases,
+    plateau,
     polynomial,
+    restart_below,
+    rex,
     step,
+    warm_restarts,
     warmup,
+    wsd,
 )
 
 T = 20
@@ -289,26 +304,113 @@ def test_rises_never_fall(schedule):
 # --- Pure functions of the step ------------------------------------------------------------------
 
 rates = st.floats(0, 10)
+positive = st.floats(0.01, 10)
 gammas = st.floats(0.01, 1)
+shares = st.floats(0, 1)
 counts = st.integers(1, 60)
 ends = st.none() | counts
-simple = st.one_of(
-    st.builds(constant, rates, ends),
-    st.builds(step, counts, gammas, rates, ends),
-    st.builds(
+
+
+@st.composite
+def some_phases(draw):
+    n = draw(st.integers(1, 5))
+    return phases(*(draw(st.lists(x, min_size=n, max_size=n)) for x in (counts, rates)))
+
+
+@st.composite
+def some_warm_restarts(draw):
+    cycles = draw(st.integers(1, 5))
+    growth = draw(st.just(1) | st.just(2) | st.floats(1, 3))
+    gamma, peak = draw(gammas), draw(rates)
+    least = math.ceil(sum(growth**i for i in range(cycles)))
+    end = draw(shares) * peak * gamma ** (cycles - 1)
+    return warm_restarts(least + draw(counts), cycles, growth, peak, 0.999 * end, gamma)
+
+
+def bounded(make, low, **more):
+    """`make` with a `peak`, and an argument `low` that is at most the peak."""
+    return st.builds(
+        lambda peak, share, **rest: make(peak=peak, **{low: share * peak}, **rest),
+        rates,
+        shares,
+        **more,
+    )
+
+
+def cyclicals():
+    ranges = st.sampled_from(["triangular", "triangular2"])
+    return st.one_of(
+        bounded(cyclical, "low", up=counts, down=ends, mode=ranges, steps=ends),
+        bounded(
+            cyclical,
+            "low",
+            up=counts,
+            down=ends,
+            mode=st.just("exp_range"),
+            gamma=gammas,
+            steps=ends,
+        ),
+    )
+
+
+def one_cycles():
+    more = {"steps": counts, "shape": st.sampled_from(["cosine", "linear"])}
+    return st.one_of(
+        bounded(one_cycle, low, rise=st.floats(0.01, most), phases=st.just(n), **more)
+        for low in ("start", "end")
+        for n, most in ((2, 0.99), (3, 0.49))
+    )
+
+
+@st.composite
+def some_wsd(draw):
+    warm, cool, more = draw(st.integers(0, 20)), draw(counts), draw(st.integers(0, 20))
+    peak = draw(rates)
+    shape = draw(st.sampled_from(["linear", "sqrt", "cosine"]))
+    return wsd(warm + cool + more, cool, warm, peak, draw(shares) * peak, shape)
+
+
+def chebyshevs():
+    mu_and_L = st.tuples(positive, st.floats(1, 1000)).map(lambda p: (p[0], p[0] * p[1]))
+    return st.one_of(
+        st.builds(lambda n, p: chebyshev(2**n, *p), st.integers(0, 6), mu_and_L),
+        st.builds(
+            lambda n, p, order: chebyshev(n, *p, order),
+            counts, mu_and_L, st.sampled_from(["falling", "rising"]),
+        ),
+    )  # fmt: skip
+
+
+# every class of the module -> schedules of it
+STRATEGIES = {
+    constant: st.builds(constant, rates, ends),
+    step: st.builds(step, counts, gammas, rates, ends),
+    multistep: st.builds(
         multistep,
         st.sets(counts, min_size=1, max_size=4).map(lambda m: tuple(sorted(m))),
-        gammas,
-        rates,
-        ends,
+        gammas, rates, ends,
     ),
-    st.builds(exponential, gammas, rates, ends),
-    st.builds(inverse_time, rates, rates, ends),
-    st.builds(linear, counts, rates, rates),
-    st.builds(polynomial, counts, st.floats(0.1, 5), rates, rates),
-    st.builds(cosine, counts, rates, rates),
-    st.builds(warmup, counts, st.none() | rates, st.none() | rates),
-)
+    phases: some_phases(),
+    exponential: st.builds(exponential, gammas, rates, ends),
+    inverse_time: st.builds(inverse_time, rates, rates, ends),
+    inverse_sqrt: st.builds(inverse_sqrt, positive, rates, ends),
+    linear: st.builds(linear, counts, rates, rates),
+    polynomial: st.builds(polynomial, counts, st.floats(0.1, 5), rates, rates),
+    rex: bounded(rex, "end", steps=counts),
+    cosine: st.builds(cosine, counts, rates, rates),
+    warm_restarts: some_warm_restarts(),
+    cyclical: cyclicals(),
+    one_cycle: one_cycles(),
+    warmup: st.builds(warmup, counts, st.none(), st.none() | st.just(0))
+    | bounded(warmup, "start", steps=counts),
+    wsd: some_wsd(),
+    noam: st.builds(noam, counts, st.none() | rates, counts, ends),
+    chebyshev: chebyshevs(),
+    log_uniform: st.builds(
+        log_uniform, counts, st.floats(1.1, 1000), st.integers(0, 9), rates
+    ),
+}  # fmt: skip
+simple = st.one_of(STRATEGIES.values())
 any_schedule = st.recursive(
     simple,
     lambda inner: st.one_of(
@@ -322,9 +424,8 @@ property_settings = settings(max_examples=80, deadline=None, derandomize=True)
 
 
 def test_every_schedule_of_the_module_is_in_the_strategy():
-    public = {getattr(schedules, name) for name in schedules.__all__} - {Schedule}
-    built = {constant, step, multistep, exponential, inverse_time, linear, polynomial, cosine}
-    assert public == built | {warmup}
+    public = {getattr(schedules, name) for name in schedules.__all__}
+    assert public == {*STRATEGIES, Schedule, Feedback, Online, plateau, restart_below}
 
 
 @property_settings
