@@ -283,8 +283,8 @@ class phases(Schedule):
     The values may rise and fall; the last one holds past the end.
 
     :when: Each phase has a rate of its own that no formula gives.
-    :torch: `SequentialLR(optimizer, [ConstantLR(optimizer, r, inf) for r in rates], [*accumulate(lengths[:-1])])`,
-        with an optimizer of rate 1
+    :torch: `SequentialLR(optimizer, [ConstantLR(optimizer, r / max(rates), inf) for r in rates], [*accumulate(lengths[:-1])])`,
+        with an optimizer of the highest rate
     :optax: `join_schedules([constant_schedule(r) for r in rates], [*accumulate(lengths[:-1])])`
     :keras: `PiecewiseConstantDecay([end - 1 for end in accumulate(lengths[:-1])], rates)`; Keras
         keeps the old rate at its boundary itself, and changes one update later
@@ -954,10 +954,11 @@ class plateau(Feedback):
     :torch: `ReduceLROnPlateau(optimizer, "min", factor, patience, threshold, threshold_mode, cooldown, end, eps=0)`;
         its own `eps` leaves out a cut of less than 1e-8; for negative losses, its relative threshold
         is above the best
-    :optax: `contrib.reduce_on_plateau(factor, patience + 1, threshold, 0, cooldown, min_scale=end / peak)`, or its
-        first 0 and its threshold exchanged for "abs"; negative losses as in torch
+    :optax: `contrib.reduce_on_plateau(factor, patience + 1, rtol=threshold, cooldown=cooldown, min_scale=end / peak)`,
+        and `rtol=0, atol=threshold` for "abs"; negative losses as in torch; with an `accumulation_size`
+        of n, it hears of means of n losses
     :keras: `ReduceLROnPlateau("val_loss", factor, patience + 1, mode="min", min_delta=threshold, cooldown=cooldown + 1, min_lr=end)`,
-        for "abs" only; a first loss that is NaN stays its best
+        for "abs" only; the last loss of its own cooldown counts; a first loss of NaN stays the best
     :transformers: `get_reduce_on_plateau_schedule(optimizer, factor=factor, patience=patience, threshold=threshold, threshold_mode=threshold_mode, cooldown=cooldown, min_lr=end, eps=0)`,
         which is torch's
     """
