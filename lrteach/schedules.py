@@ -952,8 +952,8 @@ class plateau(Feedback):
 
     :when: You do not know how long training takes, and evaluate often enough to see a plateau.
     :torch: `ReduceLROnPlateau(optimizer, "min", factor, patience, threshold, threshold_mode, cooldown, end, eps=0)`;
-        its own `eps` leaves out a cut of less than 1e-8; for negative losses, its relative threshold
-        is above the best
+        its own `eps` leaves out a cut of less than 1e-8; its `min_lr` is a rate, also in a group whose
+        rate is smaller; for negative losses, its relative threshold is above the best
     :optax: `contrib.reduce_on_plateau(factor, patience + 1, rtol=threshold, cooldown=cooldown, min_scale=end / peak)`,
         and `rtol=0, atol=threshold` for "abs"; negative losses as in torch; with an `accumulation_size`
         of n, it hears of means of n losses
