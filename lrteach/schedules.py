@@ -543,7 +543,9 @@ class warm_restarts(Schedule):
 @lru_cache(maxsize=16)
 def _cycle_lengths(steps, cycles, growth):
     """The lengths of the cycles of `warm_restarts`, and where they start."""
-    with np.errstate(over="ignore"):  # a first cycle of no length, which is refused
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a first cycle of no length, which is refused
         lengths = growth ** np.arange(cycles, dtype=np.float64)
         lengths *= steps / lengths.sum()
     starts = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
