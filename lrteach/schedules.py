@@ -770,7 +770,7 @@ class noam(Schedule):
 class chebyshev(Schedule):
     r"""The best rates for a quadratic whose curvatures lie between `mu` and `L`.
 
-    .. math:: \eta_k = \Big(\frac{L + \mu}2 + \frac{L - \mu}2 \cos\frac{(2k + 1)\pi}{2T}\Big)^{-1}, \qquad k = 0, \dots, T - 1
+    .. math:: 1/\eta_k = \frac{L + \mu}2 + \frac{L - \mu}2 \cos\frac{(2k + 1)\pi}{2T}, \qquad k = 0, \dots, T - 1
 
     In exact arithmetic their order does not matter; in floating point it does. `order` is
     "stable" (each long step soon meets those that undo it; needs steps = 2ⁿ), "falling" or
