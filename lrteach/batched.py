@@ -267,7 +267,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
     if followers:
         for row, made in enumerate(results.updates):
             plan = replayed(job.schedule, np.array(eval_steps), results.val_losses[row], made)
-            check_rates(used[row, :made], plan)
+            check_rates(used[row, :made], plan, of="the losses")
     else:
         made = results.updates.max()
         check_rates(used[0, :made], job.schedule(np.arange(made)))

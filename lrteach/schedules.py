@@ -14,14 +14,15 @@ fold: `next(state, loss)` returns the next state, and nothing else is remembered
     rate = follow.update(val_loss)            # after each evaluation
     plateau(patience=5).replay(run.val_losses)  # the same rates, from a recorded history
 
-The field lists at the end of the docstrings are the page "All schedules on one card".
+The field lists at the end of the docstrings are the page "All schedules on one card". Calls in
+them make the same rates at every step, which tests/test_schedule_equivalents.py checks. There, the
+`optimizer` was given the rate `peak`; the other names are the schedule's own.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from math import inf, isfinite
+from math import copysign, inf, isfinite
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -203,10 +204,10 @@ class constant(Schedule):
     `steps` matters only to `then`.
 
     :when: The baseline of every comparison; the middle of a run whose length is open.
-    :torch: `ConstantLR(factor=1)`; with another factor torch's returns to 1 after `total_iters`
+    :torch: `ConstantLR(optimizer, factor=1)`; another factor ends after `total_iters`, 5 by default
     :optax: `constant_schedule(peak)`
     :keras: a number
-    :transformers: `get_constant_schedule`
+    :transformers: `get_constant_schedule(optimizer)`
     """
 
     peak: float = 1.0
@@ -223,7 +224,7 @@ class step(Schedule):
     .. math:: \eta_t = \eta_0\, \gamma^{\lfloor t / s \rfloor}, \qquad s = \texttt{every}
 
     :when: You want few, visible cuts at even distances; old recipes are written so.
-    :torch: `StepLR(step_size=every, gamma=gamma)`
+    :torch: `StepLR(optimizer, every, gamma)`
     :optax: `exponential_decay(peak, every, gamma, staircase=True)`
     :keras: `ExponentialDecay(peak, every, gamma, staircase=True)`
     """
@@ -244,9 +245,10 @@ class multistep(Schedule):
     .. math:: \eta_t = \eta_0\, \gamma^{\,\#\{i \,:\, m_i \le t\}}
 
     :when: You reproduce a recipe with cuts at chosen epochs, such as 30, 60 and 90 for ResNets.
-    :torch: `MultiStepLR(milestones, gamma)`
-    :optax: `piecewise_constant_schedule(peak, {m: gamma})`
-    :keras: `PiecewiseConstantDecay([m - 1], values)`: Keras changes after its boundary
+    :torch: `MultiStepLR(optimizer, milestones, gamma)`
+    :optax: `piecewise_constant_schedule(peak, {m: gamma for m in milestones})`
+    :keras: `PiecewiseConstantDecay([m - 1 for m in milestones], [peak * gamma**i for i in range(len(milestones) + 1)])`;
+        Keras keeps the old rate at its boundary itself, and changes one update later
     """
 
     milestones: tuple
@@ -269,8 +271,7 @@ class multistep(Schedule):
         object.__setattr__(self, "milestones", tuple(int(m) for m in milestones))
 
     def value(self, t):
-        passed = np.array([bisect_right(self.milestones, step) for step in t.ravel()])
-        return self.peak * float(self.gamma) ** passed.reshape(t.shape)
+        return self.peak * float(self.gamma) ** np.searchsorted(self.milestones, t, side="right")
 
 
 @dataclass(frozen=True)
@@ -282,9 +283,11 @@ class phases(Schedule):
     The values may rise and fall; the last one holds past the end.
 
     :when: Each phase has a rate of its own that no formula gives.
-    :torch: `LambdaLR`
-    :optax: `join_schedules`, or `piecewise_constant_schedule` with ratios
-    :keras: `PiecewiseConstantDecay(boundaries, rates)`: Keras changes after its boundary
+    :torch: `SequentialLR(optimizer, [ConstantLR(optimizer, r / max(rates), inf) for r in rates], [*accumulate(lengths[:-1])])`,
+        with an optimizer of the highest rate
+    :optax: `join_schedules([constant_schedule(r) for r in rates], [*accumulate(lengths[:-1])])`
+    :keras: `PiecewiseConstantDecay([end - 1 for end in accumulate(lengths[:-1])], rates)`; Keras
+        keeps the old rate at its boundary itself, and changes one update later
     """
 
     lengths: tuple
@@ -327,7 +330,7 @@ class exponential(Schedule):
     .. math:: \eta_t = \eta_0\, \gamma^t
 
     :when: Seldom: it spends most of the run at rates that are too small or too large.
-    :torch: `ExponentialLR(gamma)`
+    :torch: `ExponentialLR(optimizer, gamma)`
     :optax: `exponential_decay(peak, 1, gamma)`
     :keras: `ExponentialDecay(peak, 1, gamma)`
     """
@@ -349,8 +352,7 @@ class inverse_time(Schedule):
     The rate has halved at t = 1 / decay.
 
     :when: The optimum on a noisy parabola whose curvature you know, and an open end.
-    :torch: `LambdaLR`
-    :optax: `polynomial_schedule` cannot; a lambda
+    :torch: `LambdaLR(optimizer, lambda t: 1 / (1 + decay * t))`
     :keras: `InverseTimeDecay(peak, 1, decay)`
     :source: Robbins & Monro 1951
     """
@@ -372,10 +374,8 @@ class inverse_sqrt(Schedule):
     With `timescale=1` it is the textbook's η₀/√(t + 1) with t from 0.
 
     :when: The length of the run is open, and cutting it short at any time must be harmless.
-    :torch: `LambdaLR`
-    :optax: a lambda
-    :keras: a `LearningRateSchedule` of your own
-    :transformers: `get_inverse_sqrt_schedule(warmup, timescale)`: `warmup(w, start=0).then(...)`
+    :torch: `LambdaLR(optimizer, lambda t: (1 + t / timescale) ** -0.5)`
+    :transformers: `get_inverse_sqrt_schedule(optimizer, 0, timescale)`
     """
 
     timescale: float
@@ -393,10 +393,11 @@ class polynomial(Schedule):
     .. math:: \eta_t = \eta_T + (\eta_0 - \eta_T)\,(1 - t/T)^p, \qquad p = \texttt{power}
 
     :when: Linear decay, but gentler at the end (`power` above 1).
-    :torch: `PolynomialLR(total_iters=steps, power=power)`, for `end=0` only
+    :torch: `PolynomialLR(optimizer, steps, power)`, for `end=0` only
     :optax: `polynomial_schedule(peak, end, power, steps)`
-    :keras: `PolynomialDecay(peak, steps, end, power)`
-    :transformers: `get_polynomial_decay_schedule_with_warmup`
+    :keras: `PolynomialDecay(peak, steps, end, power)`; without the last two, 0.0001 and 1
+    :transformers: `get_polynomial_decay_schedule_with_warmup(optimizer, 0, steps, end, power)`; without the
+        last two, 1e-7 and 1; `end` must be below `peak`
     """
 
     steps: int = field()
@@ -415,10 +416,10 @@ class linear(Schedule):
     .. math:: \eta_t = \eta_0 + (\eta_T - \eta_0)\, t/T
 
     :when: The length of the run is known. The first choice, with theory behind it.
-    :torch: `LinearLR(1, end, total_iters=steps)`, equal to rounding
+    :torch: `LinearLR(optimizer, 1, end / peak, total_iters=steps)`
     :optax: `linear_schedule(peak, end, steps)`
-    :keras: `PolynomialDecay(peak, steps, end, power=1)`
-    :transformers: `get_linear_schedule_with_warmup`
+    :keras: `PolynomialDecay(peak, steps, end)`, whose default end is 0.0001
+    :transformers: `get_linear_schedule_with_warmup(optimizer, 0, steps)`, for `end=0` only
     """
 
     steps: int = field()
@@ -436,7 +437,7 @@ class rex(Schedule):
     .. math:: \eta_t = \eta_T + (\eta_0 - \eta_T)\, \frac{1 - t/T}{\frac12 + \frac12 (1 - t/T)}
 
     :when: Like linear; it was proposed for runs with a small budget.
-    :torch: `LambdaLR`
+    :torch: `LambdaLR(optimizer, lambda t: (steps - t) / (steps - t / 2))`, for `end=0` up to t = steps
     :source: Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197
     """
 
@@ -460,11 +461,13 @@ class cosine(Schedule):
     .. math:: \eta_t = \eta_T + \tfrac12 (\eta_0 - \eta_T)\,(1 + \cos \pi t/T)
 
     :when: The length of the run is known; as good as linear nearly everywhere.
-    :torch: `CosineAnnealingLR(T_max=steps, eta_min=end)`, which climbs again past T where this one
-        stays, and whose `eta_min` is a rate where `end` is in the units of `peak`
+    :torch: `CosineAnnealingLR(optimizer, steps, eta_min=end)`; it climbs again past t = steps, and
+        its `eta_min` is a rate, also in a group whose rate is smaller
     :optax: `cosine_decay_schedule(peak, steps, alpha=end / peak)`
     :keras: `CosineDecay(peak, steps, alpha=end / peak)`
-    :transformers: `get_cosine_schedule_with_warmup`
+    :transformers: `get_cosine_schedule_with_warmup(optimizer, 0, steps)` for `end=0`, else
+        `get_cosine_with_min_lr_schedule_with_warmup(optimizer, 0, steps, min_lr=end)`; both climb
+        again past t = steps
     :source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. (5), without restarts
     """
 
@@ -483,14 +486,17 @@ class warm_restarts(Schedule):
     .. math:: \eta_t = \eta_T + \tfrac12 (\gamma^i\eta_0 - \eta_T)\,(1 + \cos \pi (t - t_i)/\ell_i), \qquad \ell_i = g^i\,\ell_0
 
     `cycles` cycles fill `steps` updates; each is `growth` (g) times as long as the one before and
-    starts `gamma` times as high. The last one ends at `end`, at t = steps.
+    starts `gamma` times as high. The last one ends at `end`, at t = steps. A cycle need not last a
+    whole number of updates: the next one starts with the first update after its end.
 
     :when: You want usable models at the end of every cycle. As a way to a better last one: measure.
-    :torch: `CosineAnnealingWarmRestarts(T_0, T_mult)` with T_0 = steps (g - 1) / (gᶜ - 1), which
-        goes on with a further cycle
-    :optax: `sgdr_schedule`, whose cycles are given one by one
-    :keras: `CosineDecayRestarts(peak, first_length, t_mul=growth, m_mul=gamma, alpha)`
-    :transformers: `get_cosine_with_hard_restarts_schedule_with_warmup(num_cycles=cycles)`
+    :torch: `CosineAnnealingWarmRestarts(optimizer, int(lengths[0]), int(growth), eta_min=end)`, for whole
+        numbers and `gamma=1`; it starts another cycle at t = steps
+    :optax: `sgdr_schedule([dict(init_value=p, peak_value=p, warmup_steps=0, decay_steps=n, end_value=end) for n, p in zip(lengths, tops)])`
+    :keras: `CosineDecayRestarts(peak, lengths[0], growth, gamma, alpha=end / peak)`; it starts another
+        cycle at t = steps, and its `gamma` shrinks what is above `end` only; without a growth, 2
+    :transformers: `get_cosine_with_hard_restarts_schedule_with_warmup(optimizer, 0, steps, num_cycles=cycles)`,
+        for `growth=1`, `gamma=1`, `end=0`
     :source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. (5)
     """
 
@@ -504,21 +510,47 @@ class warm_restarts(Schedule):
     def __post_init__(self):
         super().__post_init__()
         _require(_is_number(self.growth, low=1), "growth", self.growth, "a finite number >= 1")
-        _check_order(self, "end", "peak")
         _require(
-            self.cycles <= self.steps,
-            "cycles", self.cycles, f"at most the {self.steps} steps, one for each cycle",
+            self.cycles <= self.steps and self.lengths[0] >= 1 - 1e-12,
+            "cycles", self.cycles,
+            f"so few that the first of them lasts at least 1 of {self.steps} steps, "
+            f"with growth={self.growth!r}",
+        )  # fmt: skip
+        _require(
+            self.end <= self.tops[-1],
+            "end", self.end, f"at most the top of the last cycle, which is {float(self.tops[-1])!r}",
         )  # fmt: skip
 
+    @property
+    def lengths(self):
+        """How many updates each cycle lasts: a float array (cycles,) whose sum is `steps`."""
+        return _cycle_lengths(self.steps, self.cycles, self.growth)[0]
+
+    @property
+    def tops(self):
+        """The rate each cycle starts with, (cycles,)."""
+        return self.peak * self.gamma ** np.arange(self.cycles)
+
     def value(self, t):
-        lengths = self.growth ** np.arange(self.cycles, dtype=np.float64)
-        lengths *= self.steps / lengths.sum()
-        starts = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+        lengths, starts = _cycle_lengths(self.steps, self.cycles, self.growth)
         # A start that rounding put just behind its whole number still counts at that number.
-        i = np.searchsorted(starts * (1 - 1e-12), t, side="right") - 1
+        i = np.searchsorted(starts, t + 1e-12 * self.steps, side="right") - 1
         passed = np.clip((t - starts[i]) / lengths[i], 0, 1)
         height = self.peak * self.gamma**i - self.end
         return self.end + 0.5 * height * (1 + np.cos(np.pi * passed))
+
+
+@lru_cache(maxsize=16)
+def _cycle_lengths(steps, cycles, growth):
+    """The lengths of the cycles of `warm_restarts`, and where they start."""
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a first cycle of no length, which is refused
+        lengths = growth ** np.arange(cycles, dtype=np.float64)
+        lengths *= steps / lengths.sum()
+    starts = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+    lengths.flags.writeable = starts.flags.writeable = False
+    return lengths, starts
 
 
 @dataclass(frozen=True)
@@ -531,7 +563,8 @@ class cyclical(Schedule):
     halved after each cycle ("triangular2"), or γᵗ ("exp_range").
 
     :when: You look for the range of rates that work, more than for the best last loss.
-    :torch: `CyclicLR(base_lr=low, max_lr=peak, step_size_up=up, step_size_down=down, mode, gamma)`
+    :torch: `CyclicLR(optimizer, low, peak, up, down, mode, gamma, cycle_momentum=False)`; without the last,
+        it moves the momentum too, against the rate
     :source: Smith 2017, arXiv:1506.01186
     """
 
@@ -571,10 +604,12 @@ class one_cycle(Schedule):
     start / 10 000 unless given.
 
     :when: The length of the run is known and the peak is high enough to need a warm-up.
-    :torch: `OneCycleLR(max_lr=peak, total_steps=steps + 1, pct_start)`: torch reaches its end in
-        the last update and one update earlier at all joints: r = (pct_start (T + 1) - 1) / T
-    :optax: `cosine_onecycle_schedule(steps, peak, pct_start=rise)`; `linear_onecycle_schedule`
-        is the three-phase form
+    :torch: `OneCycleLR(optimizer, peak, steps + 1, pct_start=(rise * steps + 1) / (steps + 1), anneal_strategy="cos", three_phase=phases == 3, cycle_momentum=False)`,
+        or "linear"; with `total_steps=steps`, torch is at its end in the last update and one update
+        early at each joint; without `cycle_momentum=False`, it moves the momentum too
+    :optax: `cosine_onecycle_schedule(steps, peak, pct_start=rise)`, and for three straight phases
+        `linear_onecycle_schedule(steps, peak, pct_start=rise, pct_final=2 * rise)`, whose own `pct_final` is
+        0.85; optax rounds the joints down to whole updates
     :source: Smith & Topin 2018, arXiv:1708.07120
     """
 
@@ -613,7 +648,7 @@ class one_cycle(Schedule):
         passed = (t - joints[i]) / (joints[i + 1] - joints[i])
         if self.shape == "cosine":
             passed = 0.5 - 0.5 * np.cos(np.pi * passed)
-        return rates[i] + (rates[i + 1] - rates[i]) * passed
+        return (1 - passed) * rates[i] + passed * rates[i + 1]
 
 
 @dataclass(frozen=True)
@@ -627,15 +662,22 @@ class warmup(Schedule):
     zero.
 
     :when: With Adam-like rules, large batches, or a peak near the cliff.
-    :torch: `LinearLR(start_factor, 1, total_iters=steps)`, with `start=start_factor`
-    :optax: `linear_schedule(start, peak, steps)`; `warmup_cosine_decay_schedule` has one in front
-    :keras: `CosineDecay(warmup_target=peak, warmup_steps=steps)`
-    :transformers: every `get_..._with_warmup`; starts at 0: `start=0`
+    :torch: `LinearLR(optimizer, start / peak, total_iters=steps)`, whose own start is peak / 3, in 5 updates
+    :optax: `warmup_constant_schedule(start, peak, steps)`; followed by `cosine(n)`,
+        `warmup_cosine_decay_schedule(start, peak, steps, steps + n)`
+    :keras: followed by `cosine(n)`, `CosineDecay(start, n, warmup_target=peak, warmup_steps=steps)`
+    :transformers: `get_constant_schedule_with_warmup(optimizer, steps)`, for `start=0` as in all its
+        schedules with a warm-up
     """
 
     steps: int = field()
     peak: float | None = None
     start: float | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if None not in (self.start, self.peak):
+            _check_order(self, "start", "peak")
 
     def _leading_to(self, rate):
         return replace(self, peak=rate) if self.peak is None else self
@@ -656,9 +698,12 @@ class wsd(Schedule):
     The rise is that of `warmup`: the rate is proportional to t + 1.
 
     :when: The end is open: keep the rate, and cool down from any checkpoint.
-    :torch: `SequentialLR`
-    :optax: `join_schedules`
-    :transformers: `get_wsd_schedule`, whose warm-up starts at 0
+    :torch: `SequentialLR(optimizer, [LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup), ConstantLR(optimizer, 1), LinearLR(optimizer, 1, end / peak, cooldown)], [warmup, steps - cooldown])`,
+        for the linear shape
+    :optax: `join_schedules([linear_schedule(peak / (warmup + 1), peak, warmup), linear_schedule(peak, end, cooldown, steps - cooldown - warmup)], [warmup])`,
+        for the linear shape
+    :transformers: `get_wsd_schedule(optimizer, 0, cooldown, steps, decay_type=shape, min_lr_ratio=end / peak)`, where
+        "sqrt" is "1-sqrt", and the default "cosine"; a warm-up of it starts at `end`
     :source: Hu et al. 2024, arXiv:2404.06395; "sqrt": Hägele et al. 2024, arXiv:2405.18392
     """
 
@@ -697,10 +742,12 @@ class noam(Schedule):
     .. math:: \eta_t = d^{-1/2} \min\big((t+1)^{-1/2},\; (t+1)\, w^{-3/2}\big), \qquad w = \texttt{warmup}
 
     Its values are rates, with their peak (d w)^-½ in update w (t = w - 1); d is the `width` of the
-    model. With `peak=1` they are factors.
+    model. With a `peak`, that is the highest rate, and the width does not matter: `peak=1` makes
+    factors. `warmup(w - 1).then(inverse_sqrt(w))` are the same factors.
 
-    :when: You reproduce the paper. Otherwise `warmup(w).then(inverse_sqrt(w))` says the same.
-    :torch: `LambdaLR`
+    :when: You reproduce the paper.
+    :torch: `LambdaLR(optimizer, lambda t: width**-0.5 * min((t + 1) ** -0.5, (t + 1) * warmup**-1.5))`, with an
+        optimizer of rate 1
     :source: Vaswani et al. 2017, arXiv:1706.03762, eq. (3), with step_num = t + 1
     """
 
@@ -723,7 +770,7 @@ class noam(Schedule):
 class chebyshev(Schedule):
     r"""The best rates for a quadratic whose curvatures lie between `mu` and `L`.
 
-    .. math:: \eta_k = \Big(\frac{L + \mu}2 + \frac{L - \mu}2 \cos\frac{(2k + 1)\pi}{2T}\Big)^{-1}, \qquad k = 0, \dots, T - 1
+    .. math:: 1/\eta_k = \frac{L + \mu}2 + \frac{L - \mu}2 \cos\frac{(2k + 1)\pi}{2T}, \qquad k = 0, \dots, T - 1
 
     In exact arithmetic their order does not matter; in floating point it does. `order` is
     "stable" (each long step soon meets those that undo it; needs steps = 2ⁿ), "falling" or
@@ -751,9 +798,11 @@ class chebyshev(Schedule):
         )  # fmt: skip
 
     def value(self, t):
-        k = _stable_order(self.steps) if self.order == "stable" else np.arange(self.steps)
-        k = k[::-1] if self.order == "falling" else k
-        k = k[np.minimum(t.astype(int), self.steps - 1)]
+        k = np.minimum(t.astype(int), self.steps - 1)
+        if self.order == "falling":
+            k = self.steps - 1 - k
+        elif self.order == "stable":
+            k = _stable_order(self.steps)[k]
         angle = (2 * k + 1) * np.pi / (2 * self.steps)
         return 1 / ((self.L + self.mu) / 2 + (self.L - self.mu) / 2 * np.cos(angle))
 
@@ -792,10 +841,10 @@ class log_uniform(Schedule):
 
     def value(self, t):
         mean = (self.width**0.5 - self.width**-0.5) / np.log(self.width)
-        return self.mean * (self.width ** _draws(self.seed, self.steps) / mean)[t.astype(int)]
+        return self.mean * self.width ** _draws(self.seed, self.steps)[t.astype(int)] / mean
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _draws(seed, steps):
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, steps + 1)
     u.flags.writeable = False
@@ -904,11 +953,16 @@ class plateau(Feedback):
     `threshold` itself with `threshold_mode="abs"`. After a cut, `cooldown` losses are not counted.
 
     :when: You do not know how long training takes, and evaluate often enough to see a plateau.
-    :torch: `ReduceLROnPlateau(factor, patience, threshold, cooldown, min_lr=end)`; torch ignores
-        a cut of less than 1e-8, and moves the threshold the wrong way when losses are negative
-    :optax: `contrib.reduce_on_plateau(factor, patience + 1, rtol, cooldown, min_scale=end)`
-    :keras: `ReduceLROnPlateau(factor, patience + 1, min_delta, cooldown, min_lr=end)`, absolute only
-    :transformers: `get_reduce_on_plateau_schedule`, which is torch's
+    :torch: `ReduceLROnPlateau(optimizer, "min", factor, patience, threshold, threshold_mode, cooldown, end, eps=0)`;
+        its own `eps` leaves out a cut of less than 1e-8; its `min_lr` is a rate, also in a group whose
+        rate is smaller; for negative losses, its relative threshold is above the best
+    :optax: `contrib.reduce_on_plateau(factor, patience + 1, rtol=threshold, cooldown=cooldown, min_scale=end / peak)`,
+        and `rtol=0, atol=threshold` for "abs"; negative losses as in torch; with an `accumulation_size`
+        of n, it hears of means of n losses
+    :keras: `ReduceLROnPlateau("val_loss", factor, patience + 1, mode="min", min_delta=threshold, cooldown=cooldown + 1, min_lr=end)`,
+        for "abs" only; the last loss of its own cooldown counts; a first loss of NaN stays the best
+    :transformers: `get_reduce_on_plateau_schedule(optimizer, factor=factor, patience=patience, threshold=threshold, threshold_mode=threshold_mode, cooldown=cooldown, min_lr=end, eps=0)`,
+        which is torch's
     """
 
     factor: float = 0.1
@@ -925,11 +979,13 @@ class plateau(Feedback):
             _is_number(self.factor) and 0 < self.factor < 1,
             "factor", self.factor, "between 0 and 1, without both",
         )  # fmt: skip
-        _require(
-            _is_number(self.threshold, low=0),
-            "threshold", self.threshold, "a finite number >= 0",
-        )  # fmt: skip
         _check_choice(self, "threshold_mode", ("rel", "abs"))
+        relative = self.threshold_mode == "rel"
+        _require(
+            _is_number(self.threshold, low=0) and not (relative and self.threshold >= 1),
+            "threshold", self.threshold,
+            "in [0, 1) with threshold_mode='rel'" if relative else "a finite number >= 0",
+        )  # fmt: skip
         _require(_is_count(self.cooldown, low=0), "cooldown", self.cooldown, "an int >= 0")
         _check_order(self, "end", "peak")
 
@@ -938,10 +994,11 @@ class plateau(Feedback):
 
     def next(self, state, loss):
         rate, best, bad, resting = state
-        margin = self.threshold
-        if self.threshold_mode == "rel" and isfinite(best):
-            margin *= abs(best)
-        if loss < best - margin:
+        if self.threshold_mode == "rel":
+            enough = best * (1 - copysign(self.threshold, best))
+        else:
+            enough = best - self.threshold
+        if loss < enough:
             best, bad = loss, 0
         else:
             bad += 1
@@ -985,6 +1042,10 @@ class restart_below(Feedback):
         _require(
             _is_number(self.shrink, low=0, high=1) and self.shrink > 0,
             "shrink", self.shrink, "in (0, 1]",
+        )  # fmt: skip
+        _require(
+            self.shrink == 1 or self.threshold > 0,
+            "shrink", self.shrink, "1 with a threshold that is not positive",
         )  # fmt: skip
 
     def start(self):

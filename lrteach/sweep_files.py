@@ -245,6 +245,6 @@ def _written_whole(path):
             temporary.unlink(missing_ok=True)
 
 
-def _short(value, most=80):
+def _short(value, most=120):
     text = repr(value)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -289,8 +289,19 @@ class _Follower:
             raise ValueError(
                 f"state_dict must hold 'base_lrs' and 'state', not {sorted(state_dict)}"
             )
-        self.base_lrs = list(state_dict["base_lrs"])
-        self.online.state = type(self.online.state)(**state_dict["state"])
+        base_lrs, state = list(state_dict["base_lrs"]), state_dict["state"]
+        if len(base_lrs) != len(self.optimizer.param_groups):
+            raise ValueError(
+                f"state_dict is of {len(base_lrs)} parameter groups, and this optimizer has "
+                f"{len(self.optimizer.param_groups)}"
+            )
+        if set(state) != set(self.online.state._fields):
+            raise ValueError(
+                f"state_dict['state'] must hold {list(self.online.state._fields)} for "
+                f"{self.online.rule!r}, not {sorted(state)}"
+            )
+        self.base_lrs = base_lrs
+        self.online.state = type(self.online.state)(**state)
         self._set_rates()
 
 

@@ -120,7 +120,8 @@ def train(
         The rate. With a schedule, what its values are multiplied by.
     schedule : Schedule or Feedback, or a function of `steps` that returns one, or None
         `cosine` and `cosine(steps=1000)` are the same for 1000 steps; None is a constant rate.
-        A feedback rule such as `plateau()` is told the validation loss at every `eval_every`.
+        A feedback rule such as `plateau()` is told the validation loss that is measured after
+        every `eval_every` updates.
     steps : int
         Number of updates.
     batch_size : int or None
@@ -209,7 +210,9 @@ def train(
     )
     if follower:
         plan = lr * replayed(schedule, eval_steps, val_losses, len(rates))
-    check_rates(rates, plan)
+        check_rates(rates, plan, of="the losses")
+    else:
+        check_rates(rates, plan)
     test_loss, test_accuracy = evaluate(model, *parts["test"], loss)
     return Run(
         losses=np.array(losses),
@@ -327,10 +330,15 @@ def as_schedule(schedule, steps, eval_every):
     """The schedule or feedback rule that the argument `schedule` of `train` and `sweep` means."""
     if schedule is None:
         return constant()
-    if callable(schedule) and not isinstance(schedule, Schedule):
+    if isinstance(schedule, type) and issubclass(schedule, Feedback):
+        schedule = schedule()
+    elif callable(schedule) and not isinstance(schedule, Schedule):
         schedule = schedule(steps=steps)
     if not isinstance(schedule, Schedule | Feedback):
-        raise TypeError(f"schedule must be a Schedule or make one, not {type(schedule).__name__}")
+        raise TypeError(
+            "schedule must be a Schedule or a Feedback rule, or make one, not "
+            f"{type(schedule).__name__}"
+        )
     if isinstance(schedule, Feedback) and eval_every is None:
         raise ValueError(
             f"eval_every=None is not allowed with {schedule!r}, which hears of the validation "
@@ -345,12 +353,12 @@ def replayed(feedback, eval_steps, val_losses, steps):
     return factors[np.searchsorted(eval_steps[1:], np.arange(steps), side="right")]
 
 
-def check_rates(rates, plan):
+def check_rates(rates, plan, of="the step"):
     """The rates used must be those planned: a schedule that changes is refused."""
     for t, rate in enumerate(rates):
         if rate != plan[t]:
             raise ValueError(
-                f"schedule is not a pure function of the step: update {t} was planned at "
+                f"schedule is not a pure function of {of}: update {t} was planned at "
                 f"{plan[t]!r} and used {rate!r}"
             )
 

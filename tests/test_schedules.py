@@ -1,9 +1,11 @@
-"""Tests of lrteach.schedules: against torch's schedulers at every step, and as pure functions."""
+"""Tests of lrteach.schedules: values, pure functions, bad arguments, as torch schedulers."""
 
 import copy
 import dataclasses
+import math
 import pickle
 import re
+import time
 import warnings
 
 import numpy as np
@@ -11,162 +13,36 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.optim import lr_scheduler
 
 from lrteach import TorchOptimizer, optimizers, schedules
 from lrteach.schedules import (
+    Feedback,
+    Online,
     Schedule,
+    chebyshev,
     constant,
     cosine,
+    cyclical,
     exponential,
+    inverse_sqrt,
     inverse_time,
     linear,
+    log_uniform,
     multistep,
+    noam,
+    one_cycle,
+    phases,
+    plateau,
     polynomial,
+    restart_below,
+    rex,
     step,
+    warm_restarts,
     warmup,
+    wsd,
 )
 
 T = 20
-
-
-def torch_rates(make, steps, lr=1.0):
-    """The rates a torch scheduler really sets: at steps 0, 1, ... of a loop."""
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    scheduler = make(optimizer)
-    rates = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # SequentialLR calls step(0) itself
-        for _ in range(steps):
-            rates.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            scheduler.step()
-    return np.array(rates)
-
-
-# --- Against torch.optim.lr_scheduler ------------------------------------------------------------
-
-# our schedule, torch's scheduler, up to which step they agree (past the end of ours for most)
-PAIRS = {
-    "constant": (constant(), lambda o: lr_scheduler.ConstantLR(o, 1.0, T), 2 * T),
-    "constant for a while, then another": (
-        constant(0.25, steps=T).then(constant()),
-        lambda o: lr_scheduler.ConstantLR(o, 0.25, T),
-        2 * T,
-    ),
-    "step": (step(7, 0.3), lambda o: lr_scheduler.StepLR(o, 7, 0.3), 4 * T),
-    "step, every 1": (step(1, 0.5), lambda o: lr_scheduler.StepLR(o, 1, 0.5), 2 * T),
-    "multistep": (
-        multistep((1, 5, 19), 0.5),
-        lambda o: lr_scheduler.MultiStepLR(o, [1, 5, 19], 0.5),
-        2 * T,
-    ),
-    "exponential": (exponential(0.9), lambda o: lr_scheduler.ExponentialLR(o, 0.9), 5 * T),
-    "inverse_time": (
-        inverse_time(0.1),
-        lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 / (1 + 0.1 * t)),
-        2 * T,
-    ),
-    "linear": (linear(T, end=0.1), lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, T), 2 * T),
-    "linear, upwards": (
-        linear(T, peak=0.2, end=0.8),
-        lambda o: lr_scheduler.LinearLR(o, 0.2, 0.8, T),
-        2 * T,
-    ),
-    "polynomial": (polynomial(T), lambda o: lr_scheduler.PolynomialLR(o, T, 2.0), 2 * T),
-    "polynomial, power 0.9": (
-        polynomial(T, power=0.9),
-        lambda o: lr_scheduler.PolynomialLR(o, T, 0.9),
-        2 * T,
-    ),
-    "cosine": (cosine(T), lambda o: lr_scheduler.CosineAnnealingLR(o, T), T + 1),
-    "cosine with an end": (
-        cosine(T, end=0.1),
-        lambda o: lr_scheduler.CosineAnnealingLR(o, T, 0.1),
-        T + 1,
-    ),
-    "warmup": (warmup(T, start=0.01), lambda o: lr_scheduler.LinearLR(o, 0.01, 1.0, T), 2 * T),
-    "warmup from its own start": (
-        warmup(T),
-        lambda o: lr_scheduler.LambdaLR(o, lambda t: min(1, (t + 1) / (T + 1))),
-        2 * T,
-    ),
-    "warmup, then cosine": (
-        warmup(5, start=0.2).then(cosine(T)),
-        lambda o: lr_scheduler.SequentialLR(
-            o,
-            [lr_scheduler.LinearLR(o, 0.2, 1.0, 5), lr_scheduler.CosineAnnealingLR(o, T)],
-            [5],
-        ),
-        5 + T + 1,
-    ),
-    "constant, exponential, step": (
-        constant(0.5).then(exponential(0.9), after=4).then(step(3), after=9),
-        lambda o: lr_scheduler.SequentialLR(
-            o,
-            [
-                lr_scheduler.ConstantLR(o, 0.5, 100),
-                lr_scheduler.ExponentialLR(o, 0.9),
-                lr_scheduler.StepLR(o, 3),
-            ],
-            [4, 9],
-        ),
-        2 * T,
-    ),
-    "a product": (
-        exponential(0.95) * linear(T, end=0.5),
-        lambda o: lr_scheduler.ChainedScheduler(
-            [lr_scheduler.ExponentialLR(o, 0.95), lr_scheduler.LinearLR(o, 1.0, 0.5, T)]
-        ),
-        2 * T,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", PAIRS)
-def test_equals_torchs_scheduler_at_every_step(name):
-    ours, theirs, steps = PAIRS[name]
-    want = torch_rates(theirs, steps)
-    got = np.array([ours(t) for t in range(steps)])
-    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-15)
-    assert got.std() > 0 or name == "constant"
-
-
-@pytest.mark.parametrize("name", sorted(set(PAIRS) - {"cosine with an end"}))
-def test_torchs_scheduler_made_of_it_equals_torchs_own(name):
-    ours, theirs, steps = PAIRS[name]
-    np.testing.assert_allclose(
-        torch_rates(ours.torch, steps, lr=0.3),
-        torch_rates(theirs, steps, lr=0.3),
-        rtol=1e-12,
-        atol=1e-15,
-    )
-
-
-def test_documented_difference_cosine_stays_at_its_end_where_torchs_climbs_again():
-    torchs = torch_rates(lambda o: lr_scheduler.CosineAnnealingLR(o, T), 2 * T + 1)
-    ours = cosine(T)(np.arange(2 * T + 1))
-    assert ours[T] == torchs[T] == 0.0
-    assert np.all(ours[T:] == 0.0)
-    assert np.all(np.diff(torchs[T:]) > 0)
-    assert torchs[2 * T] == pytest.approx(1.0)
-
-
-def test_documented_difference_end_is_a_factor_where_torchs_eta_min_is_a_rate():
-    torchs = torch_rates(lambda o: lr_scheduler.CosineAnnealingLR(o, T, 0.1), T + 1, lr=0.5)
-    assert torchs[T] == pytest.approx(0.1)
-    assert torch_rates(cosine(T, end=0.1).torch, T + 1, lr=0.5)[T] == 0.5 * 0.1
-    np.testing.assert_allclose(cosine(T, peak=0.5, end=0.1)(np.arange(T + 1)), torchs, rtol=1e-12)
-
-
-def test_documented_difference_constant_keeps_its_rate_where_torchs_returns_to_one():
-    torchs = torch_rates(lambda o: lr_scheduler.ConstantLR(o, 0.5, 3), 6)
-    assert torchs.tolist() == [0.5, 0.5, 0.5, 1.0, 1.0, 1.0]
-    assert constant(0.5, steps=3)(np.arange(6)).tolist() == [0.5] * 6
-
-
-def test_inverse_time_halves_at_one_over_decay_as_in_keras():
-    assert inverse_time(0.01, peak=0.4)(100) == 0.2
 
 
 # --- The formulas at the points that matter ------------------------------------------------------
@@ -191,6 +67,33 @@ def test_inverse_time_halves_at_one_over_decay_as_in_keras():
         (warmup(4), {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 5: 1}),
         (warmup(4, peak=5), {0: 1, 1: 2, 4: 5}),
         (warmup(4, peak=8, start=0), {0: 0, 1: 2, 4: 8, 5: 8}),
+        (phases((2, 1, 3), (5, 7, 1)), {0: 5, 1: 5, 2: 7, 3: 1, 5: 1, 6: 1, 99: 1}),
+        (phases([4], [0.5]), {0: 0.5, 4: 0.5, 5: 0.5}),
+        (inverse_sqrt(1, peak=6), {0: 6, 3: 3, 8: 2}),
+        (inverse_sqrt(4, peak=6, steps=12), {0: 6, 12: 3, 13: 3}),
+        (rex(4, peak=6), {0: 6, 2: 4, 3: 2.4, 4: 0, 5: 0}),
+        (rex(4, peak=7, end=1), {0: 7, 2: 5, 4: 1, 5: 1}),
+        (warm_restarts(8, 2, peak=2), {0: 2, 2: 1, 4: 2, 6: 1, 8: 0, 9: 0}),
+        (warm_restarts(12, 2, 2, 4, 1, 0.5), {0: 4, 2: 2.5, 4: 2, 8: 1.5, 12: 1, 13: 1}),
+        (cyclical(4, peak=8), {0: 0, 1: 2, 4: 8, 5: 6, 8: 0, 9: 2, 12: 8}),
+        (cyclical(4, 2, 1, 9), {0: 1, 2: 5, 4: 9, 5: 5, 6: 1, 10: 9}),
+        (cyclical(2, low=1, peak=9, mode="triangular2"), {2: 9, 4: 1, 6: 5, 8: 1, 10: 3}),
+        (cyclical(2, peak=8, mode="exp_range", gamma=0.5), {0: 0, 1: 2, 2: 2, 3: 0.5, 6: 0.125}),
+        (cyclical(4, peak=8, steps=4), {4: 8, 5: 8, 9: 8}),
+        (one_cycle(10, 25, 0.4), {0: 1, 2: 13, 4: 25, 7: (25 + 1e-4) / 2, 10: 1e-4, 11: 1e-4}),
+        (one_cycle(10, 8, 0.5, 0, 2), {0: 0, 5: 8, 10: 2, 11: 2}),
+        (one_cycle(10, 9, 0.3, 3, 1, 3), {0: 3, 3: 9, 6: 3, 8: 2, 10: 1, 11: 1}),
+        (one_cycle(10, 9, 0.3, 3, 1, 3, "linear"), {0: 3, 1: 5, 3: 9, 4: 7, 6: 3, 7: 2.5, 10: 1}),
+        (wsd(10, 4), {0: 1, 6: 1, 7: 0.75, 9: 0.25, 10: 0, 11: 0}),
+        (wsd(10, 4, 3, 8, 4), {0: 2, 1: 4, 2: 6, 3: 8, 6: 8, 8: 6, 10: 4, 11: 4}),
+        (wsd(10, 4, shape="sqrt"), {6: 1, 7: 0.5, 10: 0}),
+        (wsd(10, 4, shape="cosine"), {6: 1, 8: 0.5, 10: 0}),
+        (noam(4, width=1), {0: 0.125, 1: 0.25, 3: 0.5, 8: 1 / 3, 15: 0.25}),
+        (noam(4, peak=1), {0: 0.25, 3: 1, 15: 0.5}),
+        (noam(4000), {0: 512**-0.5 * 4000**-1.5, 3999: (512 * 4000) ** -0.5}),
+        (noam(4, peak=1, steps=15), {15: 0.5, 16: 0.5}),
+        (chebyshev(1, 1, 3), {0: 0.5, 1: 0.5}),
+        (chebyshev(8, 2, 2), {0: 0.5, 5: 0.5}),
         (linear(4, peak=4) * linear(2, peak=2), {0: 8, 1: 3, 2: 0, 5: 0}),
         (2 * linear(4, peak=4), {0: 8, 1: 6, 4: 0}),
         (linear(4, peak=4) * 0.5, {0: 2, 1: 1.5, 4: 0}),
@@ -201,6 +104,171 @@ def test_inverse_time_halves_at_one_over_decay_as_in_keras():
 def test_value_at_the_start_the_joints_and_the_end(schedule, values):
     for t, value in values.items():
         assert schedule(t) == pytest.approx(value, rel=1e-14, abs=1e-16)
+
+
+def test_wsd_is_a_warmup_a_constant_and_a_decay():
+    t = np.arange(70)
+    for shape, decay in (("linear", linear), ("cosine", cosine)):
+        parts = warmup(7).then(constant(0.3, steps=33)).then(decay(20, 0.3, 0.02))
+        whole = wsd(60, 20, 7, 0.3, 0.02, shape)
+        assert whole.steps == parts.steps == 60
+        np.testing.assert_allclose(whole(t), parts(t), rtol=1e-14)
+    root = wsd(60, 20, 7, 0.3, 0.02, "sqrt")(t)
+    assert np.array_equal(root[:41], wsd(60, 20, 7, 0.3, 0.02)(t[:41]))
+    np.testing.assert_allclose(
+        root[40:61], 0.02 + 0.28 * (1 - (np.arange(21) / 20) ** 0.5), rtol=1e-13
+    )
+
+
+def test_a_longer_wsd_is_the_same_until_the_cooldown_of_the_shorter():
+    t = np.arange(80)
+    assert np.array_equal(wsd(100, 20, 5)(t), wsd(300, 20, 5)(t))
+
+
+@pytest.mark.parametrize("w", [2, 7, 4000])
+def test_noam_is_a_warmup_and_an_inverse_square_root(w):
+    t = np.arange(3 * w)
+    np.testing.assert_allclose(
+        noam(w, peak=1)(t), warmup(w - 1).then(inverse_sqrt(w))(t), rtol=1e-14
+    )
+    np.testing.assert_allclose(noam(w, width=64)(t), noam(w, peak=(64 * w) ** -0.5)(t), rtol=1e-14)
+    assert np.argmax(noam(w)(t)) == w - 1
+
+
+def test_warm_restarts_that_do_not_grow_are_one_cosine_again_and_again():
+    t = np.arange(1, 40)
+    ours = warm_restarts(40, 4, peak=0.3, end=0.1)
+    assert np.array_equal(ours.lengths, [10] * 4) and np.array_equal(ours.tops, [0.3] * 4)
+    np.testing.assert_allclose(ours(t), cosine(10, 0.3, 0.1)(t % 10), rtol=1e-13)
+    np.testing.assert_allclose(warm_restarts(40, 1)(t), cosine(40)(t), rtol=1e-13)
+
+
+@pytest.mark.parametrize("growth", [1.1, 1.5, 2, 3, math.e])
+@pytest.mark.parametrize("cycles", [2, 5])
+def test_cycles_grow_and_fill_the_run(growth, cycles):
+    ours = warm_restarts(1000, cycles, growth, gamma=0.8)
+    lengths, t = ours.lengths, np.arange(1001)
+    np.testing.assert_allclose(lengths[1:] / lengths[:-1], growth)
+    assert lengths.sum() == pytest.approx(1000, rel=1e-14)
+    rises = np.flatnonzero(np.diff(ours(t)) > 0) + 1
+    assert rises.tolist() == np.ceil(np.cumsum(lengths)[:-1] - 1e-9).tolist()
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    for start, end, top in zip(starts, starts[1:], 0.8 ** np.arange(cycles), strict=False):
+        inside = t[(t >= start - 1e-9) & (t < end - 1e-9)]
+        want = top * (1 + np.cos(np.pi * (inside - start) / (end - start))) / 2
+        np.testing.assert_allclose(ours(inside), want, rtol=1e-9, atol=1e-12)
+    assert ours(1000) == 0
+
+
+@pytest.mark.parametrize("cycles", [3, 7, 9, 100, 1000])
+def test_cycles_of_whole_updates_start_at_their_top(cycles):
+    for growth, steps in ((1, 7 * cycles), (2, 5 * (2**cycles - 1)), (3, 3**cycles - 1)):
+        if steps < 1e7:
+            ours = warm_restarts(steps, cycles, growth)
+            starts = np.round(np.cumsum(ours.lengths)[:-1]).astype(int)
+            np.testing.assert_allclose(ours(starts), 1, rtol=1e-12)
+            assert np.all(ours(starts - 1) < ours(starts))
+
+
+def test_one_cycle_has_its_peak_and_its_joints_where_they_are_said_to_be():
+    t = np.arange(101)
+    for shape in ("cosine", "linear"):
+        two, three = one_cycle(100, shape=shape)(t), one_cycle(100, phases=3, shape=shape)(t)
+        assert two[30] == three[30] == 1
+        assert two[0] == three[0] == three[60] == 0.04
+        assert two[100] == three[100] == 4e-6
+        for rates in (two, three):
+            assert np.all(np.diff(rates[:31]) > 0) and np.all(np.diff(rates[30:]) < 0)
+
+
+# --- chebyshev -------------------------------------------------------------------------------------
+
+
+ORDERS = ("stable", "falling", "rising")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("T", [1, 2, 8, 32])
+@pytest.mark.parametrize("kappa", [1.5, 10, 400])
+def test_chebyshevs_rates_shrink_all_curvatures_by_the_factor_of_the_theory(order, T, kappa):
+    mu, L = 0.3, 0.3 * kappa
+    rates = chebyshev(T, mu, L, order)(np.arange(T))
+    curvatures = np.linspace(mu, L, 20_001)
+    left = np.prod(1 - np.multiply.outer(rates, curvatures), axis=0)
+    c = (np.sqrt(kappa) - 1) / (np.sqrt(kappa) + 1)
+    assert np.abs(left).max() == pytest.approx(2 * c**T / (1 + c ** (2 * T)), rel=1e-6)
+    # No polynomial of this degree does better, because the largest value has T + 1 signs in turn.
+    extremes = left[np.abs(left) > 0.99 * np.abs(left).max()]
+    assert np.count_nonzero(np.diff(np.sign(extremes))) == T
+
+
+@pytest.mark.parametrize("T", [1, 2, 8, 64])
+def test_chebyshevs_orders_are_one_set_of_rates(T):
+    stable, falling, rising = (chebyshev(T, 0.1, 10, order)(np.arange(T)) for order in ORDERS)
+    assert np.all(np.diff(falling) < 0) and np.all(np.diff(rising) > 0)
+    assert np.array_equal(falling[::-1], rising)
+    assert np.array_equal(np.sort(stable), rising)
+    assert rising[0] > 1 / 10 and rising[-1] < 1 / 0.1
+
+
+def test_the_stable_order_is_that_of_lebedev_and_finogenov():
+    rising = chebyshev(8, 0.1, 10, "rising")(np.arange(8)).tolist()
+    order = [rising.index(rate) for rate in chebyshev(8, 0.1, 10)(np.arange(8))]
+    assert [2 * k + 1 for k in order] == [1, 15, 7, 9, 3, 13, 5, 11]
+
+
+def test_only_the_stable_order_keeps_every_part_of_the_product_bounded():
+    curvatures = np.linspace(0.01, 10, 2001)
+    largest = {}
+    for order in ORDERS:
+        rates = chebyshev(64, 0.01, 10, order)(np.arange(64))
+        factors = 1 - np.multiply.outer(rates, curvatures)
+        befores = np.abs(np.cumprod(factors, axis=0)).max()
+        afters = np.abs(np.cumprod(factors[::-1], axis=0)).max()
+        largest[order] = befores, afters
+    assert max(largest["stable"]) < 1e3
+    assert largest["falling"][0] > 1e20
+    assert largest["rising"][1] > 1e20
+
+
+# --- log_uniform -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1.5, 10.0, 1000.0])
+@pytest.mark.parametrize("mean", [1.0, 0.3])
+def test_log_uniform_has_its_mean_its_width_and_its_distribution(width, mean):
+    n = 100_000
+    rates = log_uniform(n, width, seed=1, mean=mean)(np.arange(n))
+    assert rates.mean() == pytest.approx(mean, abs=5 * rates.std() / n**0.5)
+    assert rates.max() / rates.min() == pytest.approx(width, rel=0.01)
+    assert rates.max() / rates.min() <= width
+    logs = np.sort(np.log(rates))
+    uniform = np.linspace(logs[0], logs[-1], n)
+    assert np.abs(logs - uniform).max() < 0.01 * np.log(width)
+
+
+def test_log_uniform_draws_by_its_seed_and_alone():
+    t = np.arange(10_000)
+    first = log_uniform(10_000, seed=3)(t)
+    assert np.array_equal(first, log_uniform(10_000, seed=3)(t))
+    assert np.array_equal(first, log_uniform(20_000, seed=3)(t))  # longer, and the same start
+    other = log_uniform(10_000, seed=4)(t)
+    for a, b in ((first, other), (first[1:], first[:-1])):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
+
+
+def test_draws_are_kept_by_nobody_who_could_change_them():
+    schedule = log_uniform(10)
+    before = schedule(np.arange(10))
+    schedule(np.arange(10))[:] = 0
+    chebyshev(8, 1, 9)(np.arange(8))[:] = 0
+    warm_restarts(9, 3)(np.arange(8))[:] = 0
+    assert np.array_equal(schedule(np.arange(10)), before)
+    with pytest.raises(ValueError, match="read-only"):
+        warm_restarts(9, 3).lengths[0] = 5
+
+
+# --- then ------------------------------------------------------------------------------------------
 
 
 def test_then_starts_the_second_schedule_from_its_own_zero():
@@ -270,6 +338,8 @@ def test_steps_is_how_long_it_lasts(schedule, steps):
 @pytest.mark.parametrize(
     "schedule",
     [step(7), multistep((5, 9)), exponential(0.9), inverse_time(0.1), linear(T), polynomial(T),
+     inverse_sqrt(3), rex(T), rex(T, end=0.2), wsd(T, 7), wsd(T, T, shape="sqrt"),
+     chebyshev(T, 1, 9, "falling"),
      polynomial(T, power=0.5, end=0.1), cosine(T), cosine(T, end=0.3), cosine(10_000),
      linear(T) * cosine(T)],
     ids=repr,
@@ -280,7 +350,9 @@ def test_decays_never_rise(schedule):
     assert rates[-1] < rates[0]
 
 
-@pytest.mark.parametrize("schedule", [warmup(T), warmup(T, peak=3, start=0.5), linear(T, 0.1, 1)])
+@pytest.mark.parametrize(
+    "schedule", [warmup(T), warmup(T, peak=3, start=0.5), linear(T, 0.1, 1), cyclical(T, steps=T)]
+)
 def test_rises_never_fall(schedule):
     assert np.all(np.diff(schedule(np.arange(T + 1))) > 0)
     assert np.all(np.diff(schedule(np.arange(T, 2 * T))) == 0)
@@ -289,26 +361,113 @@ def test_rises_never_fall(schedule):
 # --- Pure functions of the step ------------------------------------------------------------------
 
 rates = st.floats(0, 10)
+positive = st.floats(0.01, 10)
 gammas = st.floats(0.01, 1)
+shares = st.floats(0, 1)
 counts = st.integers(1, 60)
 ends = st.none() | counts
-simple = st.one_of(
-    st.builds(constant, rates, ends),
-    st.builds(step, counts, gammas, rates, ends),
-    st.builds(
+
+
+@st.composite
+def some_phases(draw):
+    n = draw(st.integers(1, 5))
+    return phases(*(draw(st.lists(x, min_size=n, max_size=n)) for x in (counts, rates)))
+
+
+@st.composite
+def some_warm_restarts(draw):
+    cycles = draw(st.integers(1, 5))
+    growth = draw(st.just(1) | st.just(2) | st.floats(1, 3))
+    gamma, peak = draw(gammas), draw(rates)
+    least = math.ceil(sum(growth**i for i in range(cycles)))
+    end = draw(shares) * peak * gamma ** (cycles - 1)
+    return warm_restarts(least + draw(counts), cycles, growth, peak, 0.999 * end, gamma)
+
+
+def bounded(make, low, **more):
+    """`make` with a `peak`, and an argument `low` that is at most the peak."""
+    return st.builds(
+        lambda peak, share, **rest: make(peak=peak, **{low: share * peak}, **rest),
+        rates,
+        shares,
+        **more,
+    )
+
+
+def cyclicals():
+    ranges = st.sampled_from(["triangular", "triangular2"])
+    return st.one_of(
+        bounded(cyclical, "low", up=counts, down=ends, mode=ranges, steps=ends),
+        bounded(
+            cyclical,
+            "low",
+            up=counts,
+            down=ends,
+            mode=st.just("exp_range"),
+            gamma=gammas,
+            steps=ends,
+        ),
+    )
+
+
+def one_cycles():
+    more = {"steps": counts, "shape": st.sampled_from(["cosine", "linear"])}
+    return st.one_of(
+        bounded(one_cycle, low, rise=st.floats(0.01, most), phases=st.just(n), **more)
+        for low in ("start", "end")
+        for n, most in ((2, 0.99), (3, 0.49))
+    )
+
+
+@st.composite
+def some_wsd(draw):
+    warm, cool, more = draw(st.integers(0, 20)), draw(counts), draw(st.integers(0, 20))
+    peak = draw(rates)
+    shape = draw(st.sampled_from(["linear", "sqrt", "cosine"]))
+    return wsd(warm + cool + more, cool, warm, peak, draw(shares) * peak, shape)
+
+
+def chebyshevs():
+    mu_and_L = st.tuples(positive, st.floats(1, 1000)).map(lambda p: (p[0], p[0] * p[1]))
+    return st.one_of(
+        st.builds(lambda n, p: chebyshev(2**n, *p), st.integers(0, 6), mu_and_L),
+        st.builds(
+            lambda n, p, order: chebyshev(n, *p, order),
+            counts, mu_and_L, st.sampled_from(["falling", "rising"]),
+        ),
+    )  # fmt: skip
+
+
+# every class of the module -> schedules of it
+STRATEGIES = {
+    constant: st.builds(constant, rates, ends),
+    step: st.builds(step, counts, gammas, rates, ends),
+    multistep: st.builds(
         multistep,
         st.sets(counts, min_size=1, max_size=4).map(lambda m: tuple(sorted(m))),
-        gammas,
-        rates,
-        ends,
+        gammas, rates, ends,
     ),
-    st.builds(exponential, gammas, rates, ends),
-    st.builds(inverse_time, rates, rates, ends),
-    st.builds(linear, counts, rates, rates),
-    st.builds(polynomial, counts, st.floats(0.1, 5), rates, rates),
-    st.builds(cosine, counts, rates, rates),
-    st.builds(warmup, counts, st.none() | rates, st.none() | rates),
-)
+    phases: some_phases(),
+    exponential: st.builds(exponential, gammas, rates, ends),
+    inverse_time: st.builds(inverse_time, rates, rates, ends),
+    inverse_sqrt: st.builds(inverse_sqrt, positive, rates, ends),
+    linear: st.builds(linear, counts, rates, rates),
+    polynomial: st.builds(polynomial, counts, st.floats(0.1, 5), rates, rates),
+    rex: bounded(rex, "end", steps=counts),
+    cosine: st.builds(cosine, counts, rates, rates),
+    warm_restarts: some_warm_restarts(),
+    cyclical: cyclicals(),
+    one_cycle: one_cycles(),
+    warmup: st.builds(warmup, counts, st.none(), st.none() | st.just(0))
+    | bounded(warmup, "start", steps=counts),
+    wsd: some_wsd(),
+    noam: st.builds(noam, counts, st.none() | rates, counts, ends),
+    chebyshev: chebyshevs(),
+    log_uniform: st.builds(
+        log_uniform, counts, st.floats(1.1, 1000), st.integers(0, 9), rates
+    ),
+}  # fmt: skip
+simple = st.one_of(STRATEGIES.values())
 any_schedule = st.recursive(
     simple,
     lambda inner: st.one_of(
@@ -322,9 +481,8 @@ property_settings = settings(max_examples=80, deadline=None, derandomize=True)
 
 
 def test_every_schedule_of_the_module_is_in_the_strategy():
-    public = {getattr(schedules, name) for name in schedules.__all__} - {Schedule}
-    built = {constant, step, multistep, exponential, inverse_time, linear, polynomial, cosine}
-    assert public == built | {warmup}
+    public = {getattr(schedules, name) for name in schedules.__all__}
+    assert public == {*STRATEGIES, Schedule, Feedback, Online, plateau, restart_below}
 
 
 @property_settings
@@ -398,6 +556,14 @@ def test_numpy_ints_are_as_good_as_ints(integer):
         (step(integer(100)), step(100)),
         (multistep(np.array([3, 100], integer)), multistep((3, 100))),
         (constant(integer(2)).then(linear(9), after=integer(9)), constant(2).then(linear(9), 9)),
+        (phases(np.array([100, 3], integer), np.array([1, 2], integer)), phases((100, 3), (1, 2))),
+        (wsd(integer(120), integer(9), integer(100)), wsd(120, 9, 100)),
+        (one_cycle(integer(127), phases=integer(3)), one_cycle(127, phases=3)),
+        (warm_restarts(integer(127), integer(3), integer(2)), warm_restarts(127, 3, 2)),
+        (cyclical(integer(100), integer(100)), cyclical(100, 100)),
+        (noam(integer(100), width=integer(64)), noam(100, width=64)),
+        (chebyshev(integer(64), integer(1), integer(100)), chebyshev(64, 1, 100)),
+        (log_uniform(integer(120), seed=integer(9)), log_uniform(120, seed=9)),
     ]
     for numpys, pythons in pairs:
         assert numpys == pythons and repr(numpys) == repr(pythons)
@@ -413,6 +579,48 @@ def test_a_warmup_of_255_steps_given_as_uint8_does_not_overflow():
 def test_an_empty_array_gives_an_empty_array():
     for schedule in (cosine(5), multistep((2, 3)), warmup(2).then(step(3))):
         assert schedule(np.array([], int)).shape == (0,)
+
+
+LONG = 2**20
+# a schedule of LONG updates, and the same one that is short
+SIZES = {
+    constant: lambda T: constant(steps=T),
+    step: lambda T: step(T // 9, steps=T),
+    multistep: lambda T: multistep((T // 3, T // 2), steps=T),
+    phases: lambda T: phases((T // 2, T // 2), (1, 2)),
+    exponential: lambda T: exponential(0.99, steps=T),
+    inverse_time: lambda T: inverse_time(0.01, steps=T),
+    inverse_sqrt: lambda T: inverse_sqrt(T, steps=T),
+    linear: linear,
+    polynomial: polynomial,
+    rex: rex,
+    cosine: cosine,
+    warm_restarts: lambda T: warm_restarts(T, T // 8),
+    cyclical: lambda T: cyclical(T // 8, steps=T),
+    one_cycle: one_cycle,
+    warmup: warmup,
+    wsd: lambda T: wsd(T, T // 4, T // 4),
+    noam: lambda T: noam(T // 9, steps=T),
+    chebyshev: lambda T: chebyshev(T, 1, 9),
+    log_uniform: log_uniform,
+}
+
+
+def fastest_call(schedule, calls=20):
+    times = []
+    for t in range(calls):
+        start = time.perf_counter()
+        schedule(t)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("make", STRATEGIES, ids=lambda c: c.__name__)
+def test_a_call_does_not_work_more_the_longer_the_schedule_is(make):
+    short, long = SIZES[make](16), SIZES[make](LONG)
+    short(0), long(0)  # what is remembered is computed now
+    assert fastest_call(long) < 4 * fastest_call(short) + 1e-4
+    assert fastest_call(long) < 1e-3
 
 
 # --- As a torch scheduler ------------------------------------------------------------------------
@@ -431,7 +639,7 @@ def make_optimizer(kind, rates=GROUP_RATES):
 
 def train_step(optimizer, parameters):
     optimizer.zero_grad()
-    sum((p**4).sum() for p in parameters).backward()
+    sum((p**2).sum() / 9 for p in parameters).backward()
     optimizer.step()
 
 
@@ -448,6 +656,32 @@ def test_torch_rates_equal_the_plan_in_every_group_of_a_real_loop(kind):
             assert scheduler.state_dict() == {"step": t}
             train_step(optimizer, parameters)
             scheduler.step()
+
+
+@pytest.mark.parametrize("kind", ["SGD", "TorchOptimizer"])
+@pytest.mark.parametrize(
+    "schedule",
+    [PLAN, one_cycle(20), wsd(20, 5, 3, end=0.1), cosine(20, end=0.1), log_uniform(20),
+     phases((5, 9), (1, 0.1)), cyclical(3, low=0.2)],
+    ids=repr,
+)  # fmt: skip
+def test_a_schedule_keeps_the_ratios_of_discriminative_rates(kind, schedule):
+    optimizer, parameters = make_optimizer(kind)
+    scheduler = schedule.torch(optimizer)
+    apart = [make_optimizer(kind, (lr,)) for lr in GROUP_RATES]  # each group in its own optimizer
+    for (_, (own,)), p in zip(apart, parameters, strict=True):
+        own.data.copy_(p.data)
+    apart = [(o, own, schedule.torch(o)) for o, own in apart]
+    for t in range(25):
+        rates = np.array([group["lr"] for group in optimizer.param_groups])
+        np.testing.assert_allclose(rates, np.array(GROUP_RATES) * schedule(t), rtol=1e-15)
+        train_step(optimizer, parameters)
+        scheduler.step()
+        for other, own, follow in apart:
+            train_step(other, own)
+            follow.step()
+    for (_, (own,), _), p in zip(apart, parameters, strict=True):
+        assert torch.isfinite(p).all() and torch.equal(own, p)
 
 
 @pytest.mark.parametrize("scheduler_first", [True, False])
@@ -506,9 +740,9 @@ def test_the_scheduler_refuses_what_is_no_optimizer_and_a_foreign_state():
         scheduler.load_state_dict({"last_epoch": 3})
 
 
-@pytest.mark.parametrize("make", [cosine, linear, polynomial, warmup, step, multistep, exponential])
+@pytest.mark.parametrize("make", sorted(set(STRATEGIES) - {constant}, key=lambda c: c.__name__))
 def test_an_argument_that_has_no_default_must_be_given(make):
-    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+    with pytest.raises(TypeError, match=r"missing [123] required positional argument"):
         make()
 
 
@@ -535,6 +769,71 @@ BAD = [
     *((polynomial, {"steps": 9, "power": v}, "a number > 0") for v in (0, -1, np.nan, np.inf)),
     *((warmup, {"steps": 9, name: v}, "a finite number >= 0 or None")
       for name in ("peak", "start") for v in (-0.1, np.inf, True)),
+    (warmup, {"steps": 9, "peak": 0.1, "start": 0.2}, "at most peak, which is 0.1"),
+    *((phases, {"rates": (1, 2), "lengths": v}, "a sequence of one or more ints >= 1")
+      for v in ((), (0, 3), (-1, 3), (1.5, 2), 7, None, "ab", ((1, 2), (3, 4)))),
+    *((phases, {"lengths": (3, 2), "rates": v}, "a sequence of one or more finite numbers >= 0")
+      for v in ((), (-1, 3), (1, np.inf), (np.nan, 1), 0.1, None, "ab")),
+    *((phases, {"lengths": (3, 2), "rates": v}, "as many as lengths, which are 2")
+      for v in ((1,), (1, 2, 3))),
+    *((inverse_sqrt, {"timescale": v}, "a number > 0") for v in (0, -1, np.nan, np.inf, None)),
+    *((make, {"steps": 9, **more, "end": 1.5}, "at most peak, which is 1.0")
+      for make, more in ((rex, {}), (one_cycle, {}), (wsd, {"cooldown": 3}))),
+    *((make, {**more, "steps": v}, COUNT)
+      for make, more in ((rex, {}), (one_cycle, {}), (log_uniform, {}), (wsd, {"cooldown": 1}),
+                         (warm_restarts, {"cycles": 1}), (chebyshev, {"mu": 1, "L": 2}))
+      for v in NOT_COUNTS),
+    *((warm_restarts, {"steps": 9, "cycles": v}, COUNT) for v in NOT_COUNTS),
+    *((warm_restarts, {"steps": 9, "cycles": 3, "growth": v}, "a finite number >= 1")
+      for v in (0.9, 0, -2, np.nan, np.inf, None)),
+    (warm_restarts, {"steps": 9, "growth": 1.0, "cycles": 10},
+     "so few that the first of them lasts at least 1 of 9 steps, with growth=1.0"),
+    (warm_restarts, {"steps": 14, "growth": 2, "cycles": 4},
+     "so few that the first of them lasts at least 1 of 14 steps, with growth=2"),
+    (warm_restarts, {"steps": 999, "growth": 10.0, "cycles": 900},
+     "so few that the first of them lasts at least 1 of 999 steps, with growth=10.0"),
+    (warm_restarts, {"steps": 9, "cycles": 1, "end": 1.5},
+     "at most the top of the last cycle, which is 1.0"),
+    (warm_restarts, {"steps": 9, "cycles": 3, "gamma": 0.5, "end": 0.3},
+     "at most the top of the last cycle, which is 0.25"),
+    *((warm_restarts, {"steps": 9, "cycles": 3, "gamma": v}, "in (0, 1]") for v in (0, 1.1, -1)),
+    *((cyclical, {"up": v}, COUNT) for v in (*NOT_COUNTS, None)),
+    *((cyclical, {"up": 3, "down": v}, COUNT_OR_NONE) for v in NOT_COUNTS),
+    (cyclical, {"up": 3, "low": 1.5}, "at most peak, which is 1.0"),
+    *((cyclical, {"up": 3, "mode": v}, "'triangular', 'triangular2' or 'exp_range'")
+      for v in ("sine", None, 2, ["triangular"])),
+    (cyclical, {"up": 3, "gamma": 0.5},
+     "1 with mode='triangular': only 'exp_range' uses it"),
+    *((one_cycle, {"steps": 9, "rise": v}, "between 0 and 1, without both")
+      for v in (0, 1, -0.1, 1.5, np.nan, None)),
+    *((one_cycle, {"steps": 9, "phases": 3, "rise": v}, "between 0 and 0.5, without both")
+      for v in (0.5, 0.7)),
+    *((one_cycle, {"steps": 9, "phases": v}, "2 or 3") for v in (1, 4, 2.0, True, "2", None)),
+    *((make, {"steps": 9, **more, "shape": v}, words)
+      for make, more, words in ((one_cycle, {}, "'cosine' or 'linear'"),
+                                (wsd, {"cooldown": 3}, "'linear', 'sqrt' or 'cosine'"))
+      for v in ("cos", None, 1)),
+    *((one_cycle, {"steps": 9, "peak": 0.1, name: 0.2}, "at most peak, which is 0.1")
+      for name in ("start", "end")),
+    *((wsd, {"steps": 9, "cooldown": 3, "warmup": v}, "an int >= 0") for v in (-1, 1.5, True, None)),
+    *((wsd, {"steps": 9, "cooldown": 3, "warmup": v}, "shorter than the run, which has 9 steps")
+      for v in (9, 10)),
+    *((wsd, {"steps": 9, "warmup": 4, "cooldown": v}, "an int from 1 to steps - warmup = 5")
+      for v in (6, 10, *NOT_COUNTS, None)),
+    *((noam, {"warmup": v}, COUNT) for v in (*NOT_COUNTS, None)),
+    *((noam, {"warmup": 3, "width": v}, COUNT) for v in (*NOT_COUNTS, None)),
+    *((chebyshev, {"steps": 8, "L": 9, "mu": v}, "a finite number > 0")
+      for v in (0, -1, np.nan, np.inf, None)),
+    *((chebyshev, {"steps": 8, "mu": 9, "L": v}, "a finite number > 0") for v in (0, -1, np.inf)),
+    (chebyshev, {"steps": 8, "L": 1, "mu": 2}, "at most L, which is 1"),
+    *((chebyshev, {"steps": 8, "mu": 1, "L": 2, "order": v}, "'stable', 'falling' or 'rising'")
+      for v in ("random", None)),
+    *((chebyshev, {"mu": 1, "L": 2, "steps": v}, "a power of 2 with order='stable'")
+      for v in (3, 6, 1000)),
+    *((log_uniform, {"steps": 9, "width": v}, "a finite number > 1")
+      for v in (1, 0.5, 0, -1, np.nan, np.inf, None)),
+    *((log_uniform, {"steps": 9, "seed": v}, "an int >= 0") for v in (-1, 0.5, None, True)),
+    *((log_uniform, {"steps": 9, "mean": v}, RATE) for v in (-1, np.nan, None)),
 ]  # fmt: skip
 
 
@@ -578,6 +877,11 @@ def test_then_needs_a_schedule_and_an_end():
 def test_a_product_with_something_else_is_refused(other):
     with pytest.raises(TypeError):
         cosine(5) * other
+
+
+def test_a_warmup_that_would_fall_to_what_follows_is_refused():
+    with pytest.raises(ValueError, match=r"start=0\.5 is not allowed: start must be at most peak"):
+        warmup(5, start=0.5).then(constant(0.1))
 
 
 def test_a_product_with_a_negative_number_is_refused():

@@ -419,7 +419,7 @@ def test_bad_values_are_named(bad, message):
         (dict(rule=torch.optim.SGD), "rule must be a rule"),
         (dict(nesterov=True), "sgd has no hyperparameter 'nesterov'"),
         (dict(executor=4), "executor must be a concurrent.futures.Executor, not 4"),
-        (dict(schedule=3), "schedule must be a Schedule or make one"),
+        (dict(schedule=3), "schedule must be a Schedule or a Feedback rule, or make one"),
     ],
 )
 def test_bad_types_are_named(bad, message):

@@ -497,8 +497,8 @@ BAD = [
       for v in (-1, 0.5, None, "a")),
     *(({"clip": v}, ValueError, f"clip={v!r} is not allowed: clip must be None or a number > 0")
       for v in (0, -1.0, math.nan, "1")),
-    ({"schedule": 0.5}, TypeError, "schedule must be a Schedule or make one, not float"),
-    ({"schedule": lambda steps: 1.0}, TypeError, "schedule must be a Schedule or make one"),
+    ({"schedule": 0.5}, TypeError, "schedule must be a Schedule or a Feedback rule, or make one, not float"),
+    ({"schedule": lambda steps: 1.0}, TypeError, "or make one, not float"),
 ]  # fmt: skip
 
 
