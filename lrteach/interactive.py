@@ -147,8 +147,9 @@ def rows(over, **columns):
     over : dict
         The coordinates' names and values, in the order of the arrays' dimensions.
     columns : arrays
-        One column each; the shape is that of all coordinates, or of the first one or ones.
-        Floats are kept to four digits, which is more than a page can show.
+        One column each; the shape is that of all coordinates, or of the first one or ones. With one
+        dimension more than there are coordinates each row holds a list, for `transform_flatten`:
+        curves take a fifth of the space so. Floats are kept to four digits.
 
     Returns
     -------
@@ -174,12 +175,18 @@ def rows(over, **columns):
         if name in table:
             raise ValueError(f"column {name!r} is a coordinate already")
         values = np.asarray(values)
-        if values.ndim == 0 or values.shape != shape[: values.ndim]:
+        listed = values.ndim == len(shape) + 1
+        fits = 1 <= values.ndim <= len(shape) + 1
+        if not fits or values.shape[: len(shape)] != shape[: values.ndim]:
             raise ValueError(
                 f"column {name!r} has shape {values.shape}; over has {shape}, or begin like it"
             )
         if values.dtype.kind == "f":
             values = _four_digits(values)
+        if listed:
+            lists = np.empty(shape, object)
+            lists.ravel()[:] = values.reshape(-1, values.shape[-1]).tolist()
+            values = lists
         values = values.reshape(values.shape + (1,) * (len(shape) - values.ndim))
         table[name] = np.broadcast_to(values, shape)
     return pd.DataFrame({name: values.ravel() for name, values in table.items()})

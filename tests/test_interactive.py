@@ -207,6 +207,14 @@ def test_rows_repeat_what_is_the_same_for_several(table):
     assert interactive.rows({"x": [1, 2]}, y=[np.nan, 0.0]).y.isna().tolist() == [True, False]
 
 
+def test_rows_hold_curves_as_lists():
+    curves = np.arange(12.0).reshape(2, 2, 3) / 7
+    table = interactive.rows({"a": [1, 2], "b": ["x", "y"]}, curve=curves)
+    four_digits = [[float(f"{v:.4g}") for v in curve] for curve in curves.reshape(4, 3)]
+    assert table.curve.tolist() == four_digits
+    assert interactive.rows({"a": [1, 2]}, c=[[1, 2], [3, 4]]).c.tolist() == [[1, 2], [3, 4]]
+
+
 @pytest.mark.parametrize(
     ("over", "columns", "message"),
     [
@@ -215,6 +223,7 @@ def test_rows_repeat_what_is_the_same_for_several(table):
         ({"a": [1, 2]}, {"b": [1, 2, 3]}, r"column 'b' has shape \(3,\)"),
         ({"a": [1, 2], "b": [1, 2, 3]}, {"c": [1, 2, 3]}, r"over has \(2, 3\)"),
         ({"a": [1, 2]}, {"b": 1.0}, r"column 'b' has shape \(\)"),
+        ({"a": [1, 2]}, {"b": np.ones((2, 2, 2))}, "column 'b' has shape"),
     ],
 )
 def test_bad_columns_are_refused(over, columns, message):
