@@ -410,6 +410,15 @@ def test_a_resumed_run_continues_bit_for_bit(rule, follower_first):
     assert all(torch.equal(a, b) for a, b in zip(parameters, others, strict=True))
 
 
+def test_loading_a_state_sets_the_rates_at_once():
+    follow = plateau(0.5, 0).torch(make_optimizer("SGD")[0])
+    follow.step(1.0), follow.step(1.0)
+    other = make_optimizer("SGD", (9.0, 9.0, 9.0))[0]
+    again = plateau(0.5, 0).torch(other)
+    again.load_state_dict(follow.state_dict())
+    assert again.get_last_lr() == rates_of(other) == [0.5 * lr for lr in GROUP_RATES]
+
+
 def test_a_saved_state_does_not_move_on():
     follow = plateau(patience=0).torch(make_optimizer("SGD")[0])
     saved = follow.state_dict()
