@@ -543,9 +543,7 @@ class warm_restarts(Schedule):
 @lru_cache(maxsize=16)
 def _cycle_lengths(steps, cycles, growth):
     """The lengths of the cycles of `warm_restarts`, and where they start."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a first cycle of no length, which is refused
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
         lengths = growth ** np.arange(cycles, dtype=np.float64)
         lengths *= steps / lengths.sum()
     starts = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
@@ -666,8 +664,9 @@ class warmup(Schedule):
     :optax: `warmup_constant_schedule(start, peak, steps)`; followed by `cosine(n)`,
         `warmup_cosine_decay_schedule(start, peak, steps, steps + n)`
     :keras: followed by `cosine(n)`, `CosineDecay(start, n, warmup_target=peak, warmup_steps=steps)`
-    :transformers: `get_constant_schedule_with_warmup(optimizer, steps)`, for `start=0` as in all its
-        schedules with a warm-up
+    :transformers: `get_constant_schedule_with_warmup(optimizer, steps)`, for `start=0` as in most of its
+        schedules, whose first update so does nothing; for our start and followed by `cosine(n)`,
+        `get_cosine_with_min_lr_schedule_with_warmup_lr_rate(optimizer, steps + 1, steps + 1 + n, min_lr_rate=0)`
     """
 
     steps: int = field()

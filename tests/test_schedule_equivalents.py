@@ -315,7 +315,11 @@ CASES = {
     (warmup, "transformers", "get_constant_schedule_with_warmup"): each(
         40, warmup(5, start=0), warmup(20, 0.3, 0), warmup(1, 2.0, 0)
     ),
-    (wsd, "torch", "SequentialLR"): each(60, *WARM_WSDS),
+    (warmup, "transformers", "get_cosine_with_min_lr_schedule_with_warmup_lr_rate"): [
+        Case(w.then(cosine(n)), w.steps + n + 1, base=w, lr=1.0, n=n)
+        for w, n in ((warmup(5), 30), (warmup(20), 7), (warmup(1), 1))
+    ],
+    (wsd, "torch", "SequentialLR"): each(60, *WSDS, *WARM_WSDS),
     (wsd, "optax", "join_schedules"): each(60, *WSDS, *WARM_WSDS),
     (wsd, "transformers", "get_wsd_schedule"): [
         *each(60, *WSDS, *(wsd(s.steps, s.cooldown, 0, s.peak, s.end, "cosine") for s in WSDS)),
