@@ -22,10 +22,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optimizer_cases import GROUP_RATES, make_optimizer, train_step
 from run_cases import CLASSES, CONV, IMAGES, RELU, TANH, everything, run
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lrteach import Sweep, TorchOptimizer, optimizers, sweeps, train
+from lrteach import Sweep, sweeps, train
 from lrteach.batched import MappedStack
 from lrteach.optimizers import adam, sgd
 from lrteach.schedules import (
@@ -318,22 +319,6 @@ def test_numpy_numbers_are_as_good_as_pythons(integer):
 
 # --- As a torch scheduler -------------------------------------------------------------------------
 
-GROUP_RATES = (0.1, 0.003, 2.0)
-
-
-def make_optimizer(kind, rates=GROUP_RATES):
-    parameters = [torch.nn.Parameter(torch.full((2,), 1.0 + i)) for i in range(len(rates))]
-    groups = [{"params": [p], "lr": lr} for p, lr in zip(parameters, rates, strict=True)]
-    if kind == "TorchOptimizer":
-        return TorchOptimizer(groups, optimizers.adam, lr=1.0), parameters
-    return getattr(torch.optim, kind)(groups, lr=1.0), parameters
-
-
-def train_step(optimizer, parameters):
-    optimizer.zero_grad()
-    sum((p**2).sum() / 9 for p in parameters).backward()
-    optimizer.step()
-
 
 def rates_of(optimizer):
     return [group["lr"] for group in optimizer.param_groups]
@@ -499,6 +484,17 @@ class Heard(Feedback):
         return self.State(state.rate / 2)
 
 
+@dataclass(frozen=True)
+class Forgetful(Heard):
+    """A rule that remembers more than its state."""
+
+    heard: list
+
+    def next(self, state, loss):
+        self.heard.append(loss)
+        return self.State(1 / (1 + len(self.heard)))
+
+
 def test_the_rule_hears_of_each_evaluation_but_the_first():
     rates = one(Heard(), steps=9, eval_every=3).rates
     assert rates.tolist() == [0.3] * 3 + [0.15] * 3 + [0.075] * 3
@@ -539,16 +535,8 @@ def test_a_run_that_diverges_keeps_the_rates_it_used():
 
 
 def test_a_rule_that_remembers_more_than_its_state_is_refused():
-    heard = []
-
-    @dataclass(frozen=True)
-    class Forgetful(Heard):
-        def next(self, state, loss):
-            heard.append(loss)
-            return self.State(1 / (1 + len(heard)))
-
     with pytest.raises(ValueError, match="schedule is not a pure function of the losses: update 4"):
-        one(Forgetful())
+        one(Forgetful([]))
 
 
 # --- Many runs ------------------------------------------------------------------------------------
@@ -612,16 +600,8 @@ def test_a_run_is_the_same_whatever_runs_beside_it(rule):
 
 
 def test_a_dense_rule_that_remembers_more_than_its_state_is_refused():
-    heard = []
-
-    @dataclass(frozen=True)
-    class Forgetful(Heard):
-        def next(self, state, loss):
-            heard.append(loss)
-            return self.State(1 / (1 + len(heard)))
-
     with pytest.raises(ValueError, match="not a pure function of the losses: update 4"):
-        run(**MANY | {"schedule": Forgetful(), "workers": 1})
+        run(**MANY | {"schedule": Forgetful([]), "workers": 1})
 
 
 def test_the_runs_have_no_common_rates():
