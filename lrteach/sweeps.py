@@ -337,8 +337,8 @@ def sweep(
         model, _as_tensors(data, dtype), rule, hyper, as_schedule(schedule, steps, eval_every), int(steps),
         batch_size, initialise, loss, eval_every, clip, dtype,
     )  # fmt: skip
-    if job.factors is not None:
-        rule.check(lr=lrs.max() * job.factors)
+    if (factors := job.factors) is not None:
+        rule.check(lr=lrs.max() * factors)
     first_loss, draws = _try_out(job, int(seeds[0]))
     with SweepFile(resume, _describe(job, data, lrs, seeds, first_loss)) as file:
         done = file.done()
@@ -412,7 +412,7 @@ def _describe(job, data, lrs, seeds, first_loss):
     state = job.rule.init(theta)
     for _ in range(3):
         theta, state = job.rule(theta, g, state, lr=0.1, **job.hyper)
-    loss = job.loss_function
+    loss, factors = job.loss_function, job.factors
     return {
         "model": repr(job.model),
         "data": getattr(data, "name", type(data).__name__),
@@ -422,7 +422,7 @@ def _describe(job, data, lrs, seeds, first_loss):
         "lrs": lrs.tolist(),
         "seeds": seeds.tolist(),
         "steps": job.steps,
-        "factors": repr(job.schedule) if job.factors is None else job.factors.tolist(),
+        "factors": repr(job.schedule) if factors is None else factors.tolist(),
         "batch_size": job.batch_size,
         "initialise": job.initialise,
         "loss": getattr(loss, "__qualname__", type(loss).__name__),

@@ -1,5 +1,8 @@
-"""What the tests of schedules and of feedback share: small optimizers with groups of parameters."""
+"""What the tests of schedules and of feedback share: small optimizers, and how bad values are refused."""
 
+import re
+
+import pytest
 import torch
 
 from lrteach import TorchOptimizer, optimizers
@@ -19,3 +22,11 @@ def train_step(optimizer, parameters):
     optimizer.zero_grad()
     sum((p**2).sum() / 9 for p in parameters).backward()
     optimizer.step()
+
+
+def assert_refused(make, arguments, words):
+    """The last of the arguments is refused with its name, its value and what is allowed."""
+    name, value = list(arguments.items())[-1]
+    message = f"{name}={value!r} is not allowed: {name} must be {words}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make(**arguments)
