@@ -57,7 +57,8 @@ def sgd(theta, g, *, lr):
 
     .. math:: \theta_t = \theta_{t-1} - \eta\, g_t
 
-    `lr` is in units of theta² / loss. `theta`, `g` share one shape.
+    `theta`, `g` share one shape; `lr` is in units of theta² / loss: 0.1 moves each coordinate by a
+    tenth of its slope, and what is too much the largest curvature decides.
 
     :when: The baseline; with a falling rate also the last word in theory.
     :torch: `SGD(lr)`
@@ -75,8 +76,9 @@ def heavy_ball(theta, g, b, *, lr, momentum=0.9):
     .. math:: b_t = \beta\, b_{t-1} + g_t, \qquad \theta_t = \theta_{t-1} - \eta\, b_t
 
     `theta`, `g`, `b` share one shape; `lr` is in units of theta² / loss. As in torch, the rate
-    multiplies the sum. Sutskever et al. 2013 put it inside the sum: the same path while the rate
-    is constant, another one after it changes. Steady slopes are walked at lr / (1 − momentum).
+    multiplies the sum: a steady slope is walked at lr / (1 − momentum), 0.1 as if it were 1.
+    Sutskever et al. 2013 put it inside the sum: the same path while the rate
+    is constant, another one after it changes.
 
     :when: Image networks with normalisation and a schedule; ill-conditioned problems without much noise.
     :torch: `SGD(lr, momentum)`
@@ -94,8 +96,8 @@ def nesterov(theta, g, b, *, lr, momentum=0.9):
 
     .. math:: b_t = \beta\, b_{t-1} + g_t, \qquad \theta_t = \theta_{t-1} - \eta\,(g_t + \beta\, b_t)
 
-    `theta`, `g`, `b` share one shape; `lr` is in units of theta² / loss. `theta` here is
-    Nesterov's look-ahead point, where the gradient is taken.
+    `theta`, `g`, `b` share one shape; `lr` is in units of theta² / loss: 0.1 walks a steady slope
+    as if it were 1. `theta` here is Nesterov's look-ahead point, where the gradient is taken.
 
     :when: As `heavy_ball`; it damps the steepest directions better.
     :torch: `SGD(lr, momentum, nesterov=True)`
@@ -113,8 +115,8 @@ def adagrad(theta, g, s, *, lr, eps=1e-10):
 
     .. math:: s_t = s_{t-1} + g_t^2, \qquad \theta_t = \theta_{t-1} - \eta\, g_t / (\sqrt{s_t} + \epsilon)
 
-    `theta`, `g`, `s` share one shape; `lr` is in units of theta (the ratio g/√s has none).
-    Starts with s = 0, as torch does (optax and Keras start at 0.1).
+    `theta`, `g`, `s` share one shape; `lr` is in units of theta (the ratio g/√s has none):
+    0.1 first moves every coordinate by 0.1, and after t equal gradients by 0.1/√t. Starts with s = 0, as torch does (optax and Keras start at 0.1).
 
     :when: Sparse features: rare coordinates keep a large rate.
     :torch: `Adagrad(lr, eps=eps)`
@@ -132,8 +134,8 @@ def rmsprop(theta, g, v, *, lr, alpha=0.99, eps=1e-8):
 
     .. math:: v_t = \alpha v_{t-1} + (1-\alpha) g_t^2, \qquad \theta_t = \theta_{t-1} - \eta\, g_t / (\sqrt{v_t} + \epsilon)
 
-    `theta`, `g`, `v` share one shape; `lr` is in units of theta. No bias correction: the first
-    step is lr / √(1 − alpha). `eps` stands outside the root and `alpha` is 0.99, as in torch
+    `theta`, `g`, `v` share one shape; `lr` is in units of theta: 0.1 is about a step of 0.1. No
+    bias correction: the first step is lr / √(1 − alpha). `eps` stands outside the root and `alpha` is 0.99, as in torch
     (the lecture uses 0.9; optax by default puts eps inside the root).
 
     :when: Reinforcement learning and recurrent networks; elsewhere Adam has replaced it.
@@ -155,7 +157,7 @@ def adadelta(theta, g, v, u, *, lr, rho=0.9, eps=1e-6):
     .. math:: u_t = \rho u_{t-1} + (1-\rho) \Delta_t^2, \qquad \theta_t = \theta_{t-1} - \eta\, \Delta_t
 
     `theta`, `g`, `v`, `u` share one shape; `lr` has no unit and is 1 in the paper, which has no
-    rate at all. Both `eps` stand inside the root, as in the paper and in torch.
+    rate at all; 0.1 is a tenth of its step. Both `eps` stand inside the root, as in the paper and in torch.
 
     :when: To see how a step gets the units of theta; seldom in practice.
     :torch: `Adadelta(lr, rho, eps)`
@@ -177,8 +179,8 @@ def adam(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8):
 
     .. math:: \theta_t = \theta_{t-1} - \eta\, \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \epsilon}
 
-    `theta`, `g`, `m`, `v` share one shape; `lr` is in units of theta: about the size of a step,
-    whatever the scale of the gradient. `eps` is outside the root and after the correction, as in
+    `theta`, `g`, `m`, `v` share one shape; `lr` is in units of theta: 0.1 is about a step of
+    0.1, whatever the scale of the gradient. `eps` is outside the root and after the correction, as in
     the paper's algorithm 1 and in torch.
 
     :when: The usual first choice, where no weight decay is wanted.
@@ -201,8 +203,8 @@ def adamw(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0
 
     .. math:: \theta_t = (1 - \eta\lambda)\,\theta_{t-1} - \eta\, \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon}
 
-    Shapes, units and `eps` as in `adam`. The weights shrink by lr · weight_decay a step, as in
-    torch; in the paper the shrinkage is multiplied by the schedule but not by the base rate.
+    Shapes, the units of `lr` and `eps` are those of `adam`. The weights shrink by lr · weight_decay
+    a step, as in torch: at 0.1, by a thousandth; in the paper the shrinkage is multiplied by the schedule but not by the base rate.
 
     :when: Transformers, and the first choice wherever weights should decay.
     :torch: `AdamW(lr, betas, eps, weight_decay)`
