@@ -116,7 +116,8 @@ def adagrad(theta, g, s, *, lr, eps=1e-10):
     .. math:: s_t = s_{t-1} + g_t^2, \qquad \theta_t = \theta_{t-1} - \eta\, g_t / (\sqrt{s_t} + \epsilon)
 
     `theta`, `g`, `s` share one shape; `lr` is in units of theta (the ratio g/√s has none):
-    0.1 first moves every coordinate by 0.1, and after t equal gradients by 0.1/√t. Starts with s = 0, as torch does (optax and Keras start at 0.1).
+    0.1 first moves every coordinate by 0.1, and after t equal gradients by 0.1/√t. Starts with
+    s = 0, as torch does (optax and Keras start at 0.1).
 
     :when: Sparse features: rare coordinates keep a large rate.
     :torch: `Adagrad(lr, eps=eps)`
@@ -233,12 +234,13 @@ def polyak(theta, g, *, loss, dot, lr, f_min=0.0, cap=None):
     `theta`, `g` share one shape; it asks for the `loss` of the batch. `lr` multiplies the step
     and has no unit: 1 is Polyak's, 0.1 a tenth of it; on a parabola 1 goes half the way. `f_min`
     is the lowest value of the loss, which you have to know; 0 for a network that can fit its
-    data. A gradient of exactly zero is no step (optax makes none below ‖g‖² = 2e-16 either, and
-    has `cap` = 1 by default; here there is none). Below `f_min` it walks uphill.
+    data. Below `f_min` it walks uphill. A gradient of zero is no step; optax makes none below
+    ‖g‖² = 2e-16 either, has `cap` = 1 by default where here there is none, and its `scaling`
+    divides the step, for it scales the gradient before it measures its length.
 
     :when: The lowest loss is known, as for a model that fits every example.
     :torch: not there
-    :optax: `polyak_sgd(max_learning_rate=cap, scaling=lr, f_min=f_min)`
+    :optax: `polyak_sgd(max_learning_rate=cap, f_min=f_min)`, at `lr` = 1
     :keras: not there
     :source: Polyak 1969, USSR Comput. Math. Math. Phys. 9(3); on batches: Loizou et al. 2021, arXiv:2002.10542
     """
@@ -319,10 +321,11 @@ def rprop(theta, g, before, s, *, t, lr, etas=(0.5, 1.2), step_sizes=(1e-6, 50))
     between the two `step_sizes`. `theta`, `g`, `before`, `s` share one shape; `lr` is in units
     of theta and only the first step: 0.1 starts with steps of 0.1, and a schedule does nothing
     after the first update, as in torch. This is the variant without a step back (iRprop−).
+    optax makes each step one update later, and not at all if the sign has changed by then.
 
     :when: Whole-batch training; noise in the gradients' signs makes all steps shrink.
     :torch: `Rprop(lr, etas, step_sizes)`
-    :optax: `rprop(lr, eta_minus, eta_plus, min_step_size, max_step_size)`
+    :optax: `rprop(lr, *etas, *step_sizes)` (one update later)
     :keras: not there
     :source: Riedmiller & Braun 1993, IEEE Int. Conf. Neural Networks, 586–591; this variant: Igel & Hüsken 2000
     """
