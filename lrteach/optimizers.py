@@ -788,6 +788,7 @@ def prodigy(
     over all parameters. `d` begins at `d0`, and c = `d_coef` is what to tune. `lr` has no unit
     and is 1 in the paper; 0.1 is a tenth of the rate it finds. No bias correction, as by default
     in the authors' package; optax corrects, so its first steps are 0.32 as long.
+    Without momentum the package's fast form multiplies g by the new d; its reference does not.
 
     :when: As AdamW, when no rate is known; adapters for image models.
     :torch: `prodigyopt.Prodigy(lr, betas, eps=eps, weight_decay=weight_decay, d0=d0, d_coef=d_coef)`, the authors' package
