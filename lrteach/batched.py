@@ -288,8 +288,11 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         factor = np.array([followers[row].rate for row in alive]) if followers else job.schedule(t)
         used[alive if followers else 0, t] = factor
         rates = torch.from_numpy(lrs[alive] * factor).to(stack.theta).unsqueeze(1)
-        again = partial(stack.gradient_at, x=x, y=y, clip=job.clip)
-        update(stack.theta, stack.g, t + 1, rates, batch_losses.unsqueeze(1), again)
+        loss = batch_losses.unsqueeze(1) if "loss" in job.rule.asks else None
+        again = None
+        if "gradient" in job.rule.asks:
+            again = partial(stack.gradient_at, x=x, y=y, clip=job.clip)
+        update(stack.theta, stack.g, t + 1, rates, loss, again)
         if t + 1 in eval_steps:
             bad = measure(t + 1)
             if bad.any():
@@ -330,11 +333,10 @@ class _Update:
         self.state = [(block, [slot[block] for slot in slots]) for block in blocks]
 
     def __call__(self, theta, g, t, rates, losses, gradient):
-        """Update theta (R, n) in place; rates and losses (R, 1)."""
+        """Update theta (R, n) in place; rates, and losses where the rule asks for them, (R, 1)."""
         for i, (block, slots) in enumerate(self.state):
-            slots = self.update(
-                theta[block], g[block], slots, t, rates[block], losses[block], gradient
-            )
+            loss = None if losses is None else losses[block]
+            slots = self.update(theta[block], g[block], slots, t, rates[block], loss, gradient)
             self.state[i] = (block, slots)
 
     def evaluated(self, theta):

@@ -52,7 +52,7 @@ def _is_number(value):
 
 def _within(low, high):
     """A test for numbers in [low, high); NaN fails both comparisons."""
-    return lambda value: _is_number(value) and low <= value < high
+    return lambda value: (type(value) is float or _is_number(value)) and low <= value < high
 
 
 def _above(low):
@@ -68,9 +68,9 @@ def _pair(allows):
 
 
 def _is_rate(value):
-    if _is_array(value):
-        return bool(((value >= 0) & (value < math.inf)).all())
-    return _in_range(value)
+    if type(value) is float or not _is_array(value):
+        return _in_range(value)
+    return bool(((value >= 0) & (value < math.inf)).all())
 
 
 _in_range = _within(0.0, math.inf)
@@ -256,6 +256,7 @@ class Rule:
         self.layerwise = layerwise
         self.slots = tuple(names[2:])
         self.kinds = {p.name: _kind_of(p.annotation) for p in positional[2:]}
+        self._like_theta = [name for name, kind in self.kinds.items() if kind is not number]
         averages = [name for name, kind in self.kinds.items() if kind is average]
         if len(averages) > 1:
             raise TypeError(f"{formula.__name__}: only one average can be evaluated")
@@ -263,6 +264,11 @@ class Rule:
         given = {p.name for p in keywords if p.default is p.empty}
         self.uses_t = "t" in given
         self.asks = frozenset(given & _ASKABLE - {"t"})
+        if layerwise and "gradient" in self.asks:
+            raise TypeError(
+                f"{formula.__name__}: the gradient at another point is of all layers, so a "
+                "layer-wise rule cannot ask for it"
+            )
         missing = [p.name for p in keywords if p.name in given - _ASKABLE - {"lr"}]
         if missing:
             raise TypeError(f"{formula.__name__}: hyperparameter {missing[0]} needs a default")
@@ -338,10 +344,7 @@ class Rule:
                 f"{sorted(['t', *self.slots])}: start from {self.__name__}.init(theta)"
             )
         slots = [state[name] for name in self.slots]
-        if any(
-            x.shape != theta.shape and self.kinds[name] is not number
-            for name, x in zip(self.slots, slots, strict=True)
-        ):
+        if any(state[name].shape != theta.shape for name in self._like_theta):
             raise ValueError(
                 f"state and theta must have one shape: start from {self.__name__}.init(theta)"
             )

@@ -198,7 +198,8 @@ def train(
                 g.mul_(torch.clamp(clip / norm, max=1.0))
             rate = lr * (follower.rate if follower else schedule(t))
             with torch.no_grad():
-                slots = update(theta, g, slots, t + 1, rate, loss=value.detach(), gradient=again)
+                value = value.detach() if update.asks_loss else None
+                slots = update(theta, g, slots, t + 1, rate, value, again)
             rates.append(rate)
             grad_norms.append(norm.item())
             if (t + 1) % eval_every == 0 or t + 1 == steps:
@@ -298,8 +299,6 @@ class Update:
 
         With `runs`, lr and loss have shape (R, 1).
         """
-        if not self.asks_loss:
-            loss = None
         if self.layers is None:
             return self._update(theta, g, slots, t, lr, loss, gradient)
         new, count = [], len(self.rule.slots)

@@ -417,6 +417,14 @@ def test_two_averages_in_one_formula_are_refused():
         rule(both)
 
 
+def test_a_layer_cannot_ask_for_a_gradient_elsewhere():
+    def looking(theta, g, *, gradient, lr):
+        return theta - lr * gradient(theta)
+
+    with pytest.raises(TypeError, match="looking: the gradient at another point is of all layers"):
+        layer_rule(looking)
+
+
 # --- Sweeps --------------------------------------------------------------------------------------
 
 
