@@ -403,7 +403,7 @@ def nadam(theta, g, m, v, c: number, *, t, lr, betas=(0.9, 0.999), eps=1e-8, mom
     :when: As Adam; a little faster where curvature dominates noise.
     :torch: `NAdam(lr, betas, eps, momentum_decay=momentum_decay)`
     :optax: `nadam(lr, b1, b2, eps)` (constant momentum)
-    :keras: `Nadam(lr, beta_1, beta_2, epsilon)`
+    :keras: `Nadam(lr, beta_1, beta_2, epsilon)` (its `momentum_decay` is 1)
     :source: Dozat 2016, ICLR workshop, "Incorporating Nesterov Momentum into Adam"
     """
     beta1, beta2 = betas
@@ -588,7 +588,7 @@ def muon(
     :when: Hidden matrices of transformers and dense networks.
     :torch: `Muon(lr, weight_decay, momentum, ns_steps=ns_steps)`, for matrices only
     :optax: `contrib.muon(lr, beta=momentum, weight_decay=weight_decay)` (with bias correction)
-    :keras: `Muon(lr, ...)` (other shapes by AdamW too)
+    :keras: `Muon(lr, ...)` (steps 0.2·√max(rows, columns) times as long; other shapes by Adam)
     :source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; with weight decay: Liu et al. 2025, arXiv:2502.16982
     """
     if len(shape) < 2:
@@ -752,7 +752,8 @@ def dadapt_adam(
     v is Adam's. `theta`, `g`, `m`, `v`, `s` share one shape; `d` and `n` are one number for each
     run, over all parameters. `d` begins at `d0`. `lr` has no unit and is 1 in the paper; 0.1 is
     a tenth of the rate it finds. Neither average is corrected, as in the paper and by default in
-    the authors' package; optax corrects both, so its first steps are 0.32 as long.
+    the authors' package; optax corrects both, so its first steps are 0.32 as long. In float16 the
+    first d underflows.
 
     :when: As Adam, when no rate is known.
     :torch: `dadaptation.DAdaptAdam(lr, betas, eps, weight_decay, decouple=True, d0=d0)`, the authors' package
@@ -788,7 +789,8 @@ def prodigy(
     over all parameters. `d` begins at `d0`, and c = `d_coef` is what to tune. `lr` has no unit
     and is 1 in the paper; 0.1 is a tenth of the rate it finds. No bias correction, as by default
     in the authors' package; optax corrects, so its first steps are 0.32 as long.
-    Without momentum the package's fast form multiplies g by the new d; its reference does not.
+    Without momentum the package's fast form multiplies g by the new d; its reference does not. In
+    float16 the first d underflows.
 
     :when: As AdamW, when no rate is known; adapters for image models.
     :torch: `prodigyopt.Prodigy(lr, betas, eps=eps, weight_decay=weight_decay, d0=d0, d_coef=d_coef)`, the authors' package

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lrteach import optimizers
 from lrteach.optimizers import (
     Rule,
+    adabelief,
     adadelta,
     adafactor,
     adagrad,
@@ -20,19 +21,26 @@ from lrteach.optimizers import (
     adamax,
     adamw,
     amsgrad,
+    dadapt_adam,
+    dadapt_sgd,
     dog,
     ema,
     extragradient,
     heavy_ball,
+    lamb,
+    lars,
     lion,
     muon,
     nadam,
     nesterov,
     optimistic,
+    polyak,
+    prodigy,
     radam,
     rmsprop,
     rprop,
     rule,
+    schedule_free_adamw,
     sgd,
     signsgd,
     signum,
@@ -171,6 +179,12 @@ def gradient_stream(seed, steps, shape):
     return g
 
 
+def steady_stream(seed, steps, shape):
+    """Gradients with one direction in them, so that methods that look for a distance find one."""
+    rng = np.random.default_rng(seed)
+    return rng.choice([-1.0, 1.0], shape) + rng.normal(size=(steps, *shape))
+
+
 def run(rule, theta, gradients, lr=LR, **hyper):
     """The path on a stream of gradients: whatever the point, and with a loss that falls."""
     state = rule.init(theta)
@@ -275,6 +289,22 @@ seeds = st.integers(0, 2**32 - 1)
         (rmsprop, {"eps": 0.0}),
         (adam, {"eps": 0.0}),
         (adamw, {"eps": 0.0, "weight_decay": 0.1}),
+        (amsgrad, {"eps": 0.0}),
+        (adamax, {"eps": 0.0}),
+        (nadam, {"eps": 0.0}),
+        (adabelief, {"eps": 0.0}),
+        (signsgd, {}),
+        (signum, {}),
+        (lion, {"weight_decay": 0.1}),
+        (rprop, {}),
+        (lars, {}),
+        (lamb, {"eps": 0.0}),
+        (schedule_free_adamw, {"eps": 0.0}),
+        (dog, {"eps": 0.0}),
+        (dadapt_sgd, {}),
+        (dadapt_adam, {"eps": 0.0}),
+        (prodigy, {"eps": 0.0}),
+        (ema(adam), {"eps": 0.0}),
     ],
     ids=lambda v: getattr(v, "__name__", ""),
 )
@@ -282,9 +312,54 @@ def test_path_of_adaptive_rules_does_not_depend_on_the_gradients_scale(each, hyp
     gradients = gradient_stream(seed, 20, (3,))
     gradients[gradients == 0] = 1.0  # 0 / 0 at the first step has no answer
     theta = np.array([1.0, -2.0, 30.0])
-    np.testing.assert_allclose(
-        run(each, theta, c * gradients, **hyper), run(each, theta, gradients, **hyper), rtol=1e-10
-    )
+    one, scaled = (run(each, theta, f * gradients, **hyper) for f in (1.0, c))
+    np.testing.assert_allclose(scaled, one, rtol=1e-10, atol=1e-10 * np.abs(one).max())
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=seeds, c=st.floats(1e-3, 1e3))
+@pytest.mark.parametrize(
+    "each, hyper",
+    [(adafactor, {}), (muon, {}), (muon, {"momentum": 0.0}), (tail_average(muon), {})],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_path_of_rules_for_matrices_does_not_depend_on_the_gradients_scale_either(
+    each, hyper, seed, c
+):
+    gradients = gradient_stream(seed, 20, (3, 4))
+    gradients[gradients == 0] = 1.0
+    theta = np.arange(12.0).reshape(3, 4) - 5
+    one, scaled = (run(each, theta, f * gradients, **hyper) for f in (1.0, c))
+    np.testing.assert_allclose(scaled, one, rtol=1e-10, atol=1e-10 * np.abs(one).max())
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=seeds, c=scales)
+def test_polyaks_step_does_not_depend_on_the_unit_of_the_loss(seed, c):
+    gradients = gradient_stream(seed, 20, (3,))
+    theta = np.array([1.0, -2.0, 30.0])
+    paths = []
+    for f in (1.0, c):
+        point, path = theta, []
+        for g in gradients:
+            point, _ = polyak(point, f * g, {"t": 0}, lr=0.1, loss=f * 2.5)
+            path.append(point)
+        paths.append(np.array(path))
+    np.testing.assert_allclose(paths[1], paths[0], rtol=1e-10, atol=1e-10 * np.abs(paths[0]).max())
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=seeds, c=scales)
+@pytest.mark.parametrize("each", [lars, lamb], ids=lambda r: r.__name__)
+def test_layers_of_lars_and_lamb_move_in_proportion_to_their_weights(each, seed, c):
+    # Weights times c with gradients over c, as behind a normalisation: all steps times c.
+    gradients = gradient_stream(seed, 20, (3,))
+    gradients[gradients == 0] = 1.0
+    theta = np.array([1.0, -2.0, 30.0])
+    hyper = {"eps": 0.0, "weight_decay": 0.0} if each is lamb else {}
+    one = np.array(run(each, theta, gradients, **hyper))
+    scaled = run(each, c * theta, gradients / c, **hyper)
+    np.testing.assert_allclose(scaled, c * one, rtol=1e-9, atol=1e-9 * c * np.abs(one).max())
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

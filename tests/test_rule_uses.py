@@ -24,6 +24,7 @@ from lrteach.optimizers import (
     adafactor,
     adam,
     average,
+    dadapt_adam,
     dog,
     ema,
     extragradient,
@@ -242,6 +243,24 @@ def test_a_closure_that_returns_no_loss_is_not_enough_for_polyak():
     p.grad = torch.ones(2)
     with pytest.raises(ValueError, match="polyak asks for loss"):
         TorchOptimizer([p], polyak, lr=0.1).step(lambda: None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@each_rule
+def test_parameters_and_state_keep_their_precision(each, dtype):
+    p = nn.Parameter(torch.ones(3, 2, dtype=dtype))
+    optimizer = TorchOptimizer([p], each, lr=0.5)
+
+    def closure():
+        p.grad = torch.full_like(p, 0.25)
+        return 0.5
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert p.dtype == dtype
+    underflows = each in (dadapt_adam, prodigy) and dtype == torch.float16
+    assert p.isfinite().all() != underflows
+    assert all(optimizer.state[p][name].dtype == dtype for name in each.slots)
 
 
 @each_rule
