@@ -496,7 +496,7 @@ def lars(theta, g, b, *, norm, lr, momentum=0.9, weight_decay=0.0, trust=0.001):
     :torch: not there
     :optax: `lars(lr, weight_decay, trust_coefficient=trust, momentum=momentum)`
     :keras: not there
-    :source: You, Gitman & Ginsburg 2017, arXiv:1708.03888, eq. (6)
+    :source: You, Gitman & Ginsburg 2017, arXiv:1708.03888, algorithm 1
     """
     d = g + weight_decay * theta
     b = momentum * b + lr * _trust_ratio(theta, d, norm, trust) * d
@@ -634,8 +634,7 @@ def schedule_free_sgd(
     θ is y in the paper, the point of the gradients; x is evaluated. The weights c are 1/t at a
     constant rate; in general cₜ = wₜ / Σ w with w the square of the largest rate so far. All
     arrays share one shape, `top` (the largest rate) and `total` (Σ w) are one number for each
-    run. `lr` is in units of theta² / loss: 0.1 walks z as SGD at 0.1 does, and it is at its best
-    near the largest stable rate. Weight decay is in L2 form, at θ. A warm-up is a schedule;
+    run. `lr` is in units of theta² / loss: 0.1 walks z as SGD at 0.1 does. Weight decay is in L2 form, at θ. A warm-up is a schedule;
     decay needs none. optax computes x from θ and z and cannot have momentum 0.
 
     :when: The length of the run is open and you want one rate.
@@ -759,7 +758,7 @@ def dadapt_adam(
     :torch: `dadaptation.DAdaptAdam(lr, betas, eps, weight_decay, decouple=True, d0=d0)`, the authors' package
     :optax: `contrib.dadapt_adamw(lr, betas, eps, estim_lr0=d0)` (with bias correction)
     :keras: not there
-    :source: Defazio & Mishchenko 2023, arXiv:2301.07733, algorithm 5
+    :source: Defazio & Mishchenko 2023, arXiv:2301.07733, the form for Adam
     """
     (beta1, beta2), gamma = betas, betas[1] ** 0.5
     d = maximum(d, d0)
@@ -796,7 +795,7 @@ def prodigy(
     :torch: `prodigyopt.Prodigy(lr, betas, eps=eps, weight_decay=weight_decay, d0=d0, d_coef=d_coef)`, the authors' package
     :optax: `contrib.prodigy(lr, betas, eps=eps, estim_lr0=d0, estim_lr_coef=d_coef)` (with bias correction)
     :keras: not there
-    :source: Mishchenko & Defazio 2024, arXiv:2306.06101, algorithm 4
+    :source: Mishchenko & Defazio 2024, arXiv:2306.06101, the form for Adam
     """
     (beta1, beta2), gamma = betas, betas[1] ** 0.5
     d = maximum(d, d0)
