@@ -634,8 +634,8 @@ def schedule_free_sgd(
     θ is y in the paper, the point of the gradients; x is evaluated. The weights c are 1/t at a
     constant rate; in general cₜ = wₜ / Σ w with w the square of the largest rate so far. All
     arrays share one shape, `top` (the largest rate) and `total` (Σ w) are one number for each
-    run. `lr` is in units of theta² / loss: 0.1 walks z as SGD at 0.1 does. Weight decay is in L2 form, at θ. A warm-up is a schedule;
-    decay needs none. optax computes x from θ and z and cannot have momentum 0.
+    run. `lr` is in units of theta² / loss: 0.1 walks z as SGD at 0.1 does. Weight decay is in L2
+    form, at θ. A warm-up is a schedule. optax computes x from θ and z and cannot have momentum 0.
 
     :when: The length of the run is open and you want one rate.
     :torch: `schedulefree.SGDScheduleFree(lr, momentum, weight_decay)`, the authors' package
