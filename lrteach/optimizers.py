@@ -763,7 +763,7 @@ def dadapt_adam(
     (beta1, beta2), gamma = betas, betas[1] ** 0.5
     d = maximum(d, d0)
     step = lr * d
-    n = gamma * n + (1 - gamma) * step * dot(g, s / (sqrt(v) + eps))
+    n = gamma * n + (1 - gamma) * step * dot(g, s / nonzero(sqrt(v) + eps))
     m = beta1 * m + (1 - beta1) * step * g
     v = beta2 * v + (1 - beta2) * g * g
     s = gamma * s + (1 - gamma) * step * g

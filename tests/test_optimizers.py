@@ -313,6 +313,7 @@ def test_path_of_adaptive_rules_does_not_depend_on_the_gradients_scale(each, hyp
     gradients[gradients == 0] = 1.0  # 0 / 0 at the first step has no answer
     theta = np.array([1.0, -2.0, 30.0])
     one, scaled = (run(each, theta, f * gradients, **hyper) for f in (1.0, c))
+    assert np.isfinite(one).all()
     np.testing.assert_allclose(scaled, one, rtol=1e-10, atol=1e-10 * np.abs(one).max())
 
 
@@ -330,6 +331,7 @@ def test_path_of_rules_for_matrices_does_not_depend_on_the_gradients_scale_eithe
     gradients[gradients == 0] = 1.0
     theta = np.arange(12.0).reshape(3, 4) - 5
     one, scaled = (run(each, theta, f * gradients, **hyper) for f in (1.0, c))
+    assert np.isfinite(one).all()
     np.testing.assert_allclose(scaled, one, rtol=1e-10, atol=1e-10 * np.abs(one).max())
 
 
