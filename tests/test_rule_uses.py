@@ -258,7 +258,7 @@ def test_parameters_and_state_keep_their_precision(each, dtype):
     for _ in range(3):
         optimizer.step(closure)
     assert p.dtype == dtype
-    underflows = each in (dadapt_adam, prodigy) and dtype == torch.float16
+    underflows = each is prodigy and dtype == torch.float16
     assert p.isfinite().all() != underflows
     assert all(optimizer.state[p][name].dtype == dtype for name in each.slots)
 
