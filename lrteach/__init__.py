@@ -21,7 +21,7 @@ _HOMES = {
 }
 _MODULES = (
     "autodiff", "batched", "checks", "claims", "data", "interactive", "kernels", "models", "optimizers",
-    "plots", "problems", "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
+    "plots", "problems", "rules", "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 
 __all__ = sorted([*_HOMES, *_MODULES])

@@ -7,7 +7,9 @@ disturbs nobody. `train_together` is the loop of `training.train` around a stack
 
 import copy
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 from lrteach.models import fresh_copy
 from lrteach.schedules import Feedback
 from lrteach.training import (
+    Update,
     batches,
     check_rates,
     device,
@@ -25,7 +28,6 @@ from lrteach.training import (
     mean_squares,
     replayed,
     tensors,
-    update_in_place,
 )
 
 __all__ = [
@@ -94,6 +96,25 @@ class Stack:
     def keep(self, rows):
         """Go on with these rows, and their gradients, only."""
         self._hold(self.theta[rows], self.g[rows])
+
+    @contextmanager
+    def at(self, theta):
+        """Inside, the runs have other parameters (R, n), and gradients of their own."""
+        if theta is self.theta:
+            yield
+            return
+        before = self.theta, self.g
+        self._hold(theta, torch.zeros_like(theta))
+        try:
+            yield
+        finally:
+            self._hold(*before)
+
+    def gradient_at(self, theta, x, y, clip=None):
+        """The gradients (R, n) of a batch at other parameters, each row cut to length `clip`."""
+        with self.at(theta):
+            self.gradient(x, y)
+            return _clipped(self.g, torch.linalg.vector_norm(self.g, dim=1), clip)
 
     @torch.no_grad()
     def evaluate(self, x, y, chunk=250):
@@ -196,6 +217,11 @@ class MappedStack(Stack):
         return losses.detach()
 
 
+def _clipped(g, norms, clip):
+    """Scale the rows of g, in place, that are longer than `clip`. Returns g."""
+    return g if clip is None else g.mul_(torch.clamp(clip / norms, max=1.0).unsqueeze(1))
+
+
 def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=lambda n: None):
     """Train one run for each pair of `lrs` and `seeds`, all at once. Returns `Results`.
 
@@ -206,7 +232,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
     lrs, row_seeds = np.asarray(lrs, np.float64), np.asarray(seeds)
     parts = {name: tensors(job.data, name, where, job.dtype) for name in ("train", "val", "test")}
     stack = stack_class(job.model, _starts(job, row_seeds).to(where), job.loss_function)
-    update = _Update(job.rule, job.rule.defaults | job.hyper, stack.theta)
+    update = _Update(job.rule, job.rule.defaults | job.hyper, stack)
     eval_steps = job.eval_steps
     followers = None
     if isinstance(job.schedule, Feedback):  # one for each run
@@ -217,7 +243,8 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
 
     def measure(t):
         """Measure the validation part after t updates; returns which runs are not finite."""
-        losses, accuracies = stack.evaluate(*parts["val"])
+        with stack.at(update.evaluated(stack.theta)):
+            losses, accuracies = stack.evaluate(*parts["val"])
         column = eval_steps.index(t)
         results.val_losses[alive, column] = losses
         results.val_accuracies[alive, column] = accuracies
@@ -230,7 +257,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         """Take runs that are not finite out of the stack after t updates."""
         nonlocal alive
         results.updates[alive[rows]], results.diverged[alive[rows]] = t, True
-        lost.append((alive[rows], stack.theta[torch.from_numpy(rows)]))
+        lost.append((alive[rows], update.evaluated(stack.theta)[torch.from_numpy(rows)]))
         left = torch.from_numpy(~rows)
         alive = alive[~rows]
         stack.keep(left)
@@ -244,21 +271,28 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         if len(alive) == 0:
             break
         x, y = _batch(parts["train"], orders, row_seeds[alive])
-        losses = stack.gradient(x, y).double().cpu().numpy()
+        batch_losses = stack.gradient(x, y)
+        losses = batch_losses.double().cpu().numpy()
         results.losses[alive, t] = losses
         finite = np.isfinite(losses)
         if not finite.all():
             lose(~finite, t)
             if len(alive) == 0:
                 break
+            left = torch.from_numpy(finite)
+            batch_losses = batch_losses[left]
+            x, y = x[left] if len(x) > 1 else x, y[left]
         norms = torch.linalg.vector_norm(stack.g, dim=1)
         results.grad_norms[alive, t] = norms.double().cpu().numpy()
-        if job.clip is not None:
-            stack.g.mul_(torch.clamp(job.clip / norms, max=1.0).unsqueeze(1))
+        _clipped(stack.g, norms, job.clip)
         factor = np.array([followers[row].rate for row in alive]) if followers else job.schedule(t)
         used[alive if followers else 0, t] = factor
         rates = torch.from_numpy(lrs[alive] * factor).to(stack.theta).unsqueeze(1)
-        update(stack.theta, stack.g, t + 1, rates)
+        loss = batch_losses.unsqueeze(1) if "loss" in job.rule.asks else None
+        again = None
+        if "gradient" in job.rule.asks:
+            again = partial(stack.gradient_at, x=x, y=y, clip=job.clip)
+        update(stack.theta, stack.g, t + 1, rates, loss, again)
         if t + 1 in eval_steps:
             bad = measure(t + 1)
             if bad.any():
@@ -272,7 +306,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         made = results.updates.max()
         check_rates(used[0, :made], job.schedule(np.arange(made)))
 
-    final = [(alive, stack.theta), *lost]
+    final = [(alive, update.evaluated(stack.theta)), *lost]
     rows = np.concatenate([rows for rows, _ in final])
     everyone = stack_class(job.model, torch.cat([theta for _, theta in final]), job.loss_function)
     results.test_losses[rows], results.test_accuracies[rows] = everyone.evaluate(*parts["test"])
@@ -282,27 +316,34 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
 class _Update:
     """A rule and its state for R runs, applied to a few rows at a time.
 
-    So a formula's temporaries stay in the core's cache, which makes it a fifth faster.
+    So a formula's temporaries stay in the core's cache, which makes it a fifth faster. A second
+    gradient is computed for all rows at once.
     """
 
     NUMBERS = 2**17
 
-    def __init__(self, rule, hyper, theta):
-        self.rule, self.hyper = rule, hyper
-        self.rows = max(1, self.NUMBERS // theta.shape[1])
-        self._hold([torch.zeros_like(theta) for _ in rule.slots], len(theta))
+    def __init__(self, rule, hyper, stack):
+        self.update = Update(rule, hyper, stack.shapes, runs=True)
+        R, n = stack.theta.shape
+        self.rows = R if "gradient" in rule.asks else max(1, self.NUMBERS // n)
+        self._hold(self.update.start(stack.theta), R)
 
     def _hold(self, slots, R):
         blocks = [slice(first, first + self.rows) for first in range(0, R, self.rows)]
         self.state = [(block, [slot[block] for slot in slots]) for block in blocks]
 
-    def __call__(self, theta, g, t, rates):
-        """Update theta (R, n) in place; rates (R, 1)."""
+    def __call__(self, theta, g, t, rates, losses, gradient):
+        """Update theta (R, n) in place; rates, and losses where the rule asks for them, (R, 1)."""
         for i, (block, slots) in enumerate(self.state):
-            slots = update_in_place(
-                self.rule, theta[block], g[block], slots, t, rates[block], self.hyper
-            )
+            loss = None if losses is None else losses[block]
+            slots = self.update(theta[block], g[block], slots, t, rates[block], loss, gradient)
             self.state[i] = (block, slots)
+
+    def evaluated(self, theta):
+        """The parameters to evaluate, (R, n): theta itself, or its average."""
+        if self.update.rule.average is None:
+            return theta
+        return torch.cat([self.update.evaluated(theta[b], slots) for b, slots in self.state])
 
     def keep(self, left):
         """Go on with the rows in `left`, a mask of shape (R,)."""

@@ -50,7 +50,7 @@ CONFIG = {
     "line": {"strokeWidth": 2, "strokeCap": "round"},
     "rule": {"color": plots.MUTED},
     "text": {"fontSize": 12, "color": plots.INK},
-    "range": {"category": list(plots.OPTIMIZER_COLORS.values())},
+    "range": {"category": plots.PALETTE},
 }
 RESERVED = {"width", "height", "padding", "autosize", "background", "datum", "event", "item"}
 

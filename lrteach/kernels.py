@@ -19,9 +19,9 @@ __all__ = ["Kernel", "kernel_of"]
 # matrix product, must see whole tensors: it is neither compiled nor applied in blocks.
 _OPERATORS = {
     operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.neg,
-    operator.lt, operator.le, operator.gt, operator.ge,
+    operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.and_, operator.or_,
 }  # fmt: skip
-_FUNCTIONS = {"sqrt", "abs", "sign", "square", "exp", "log", "maximum", "minimum", "where"}
+_FUNCTIONS = {"sqrt", "abs", "sign", "square", "exp", "log", "maximum", "minimum", "where", "clamp"}
 
 
 class Kernel:
@@ -107,6 +107,11 @@ def kernel_of(rule, hyper):
     Returns (kernel, "") or (None, reason). Floats in `hyper` may change from call to call; with
     another value of anything else, a bool or a string, the formula is taken apart anew.
     """
+    if not rule.elementwise:
+        return None, (
+            f"{rule.__name__} asks for {', '.join(sorted(rule.asks))}" if rule.asks
+            else f"{rule.__name__} keeps a number beside its arrays"
+        )  # fmt: skip
     try:
         return _kernel_of(rule, tuple((name, _template(value)) for name, value in hyper.items()))
     except TypeError as error:  # a value that cannot be hashed

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 __all__ = [
-    "figure", "rate_color", "rate_colors", "OPTIMIZER_COLORS", "line", "label_lines",
+    "figure", "rate_color", "rate_colors", "OPTIMIZER_COLORS", "PALETTE", "line", "label_lines",
     "loss_against_rate", "against_rate", "contours", "INK", "MUTED", "ACCENT",
 ]  # fmt: skip
 
@@ -20,7 +20,9 @@ INK = "#1b1b1f"
 MUTED = "#6f6f78"
 ACCENT = "#b3003b"  # the one thing a reader must not miss
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart.
+# The first eight are Okabe and Ito's palette, which people with any colour vision can tell apart,
+# and what figures take that have no rules in them. No figure needs all the others at once: those
+# that a chapter compares differ in lightness too.
 OPTIMIZER_COLORS = {
     "sgd": "#0072b2",
     "heavy_ball": "#56b4e9",
@@ -30,7 +32,30 @@ OPTIMIZER_COLORS = {
     "adadelta": "#8a6d00",
     "adam": "#d55e00",
     "adamw": "#7a3e9d",
+    "polyak": "#3a2a8c",
+    "signsgd": "#2b8f83",
+    "signum": "#0f5f2c",
+    "lion": "#a8501a",
+    "rprop": "#8c8c2a",
+    "amsgrad": "#7d1f4d",
+    "adamax": "#cc6677",
+    "nadam": "#5b4bb5",
+    "radam": "#228b3c",
+    "adabelief": "#3f77ad",
+    "lars": "#5f9a1c",
+    "lamb": "#7a4a12",
+    "adafactor": "#5c6f80",
+    "muon": "#c2185b",
+    "schedule_free_sgd": "#1f7f9c",
+    "schedule_free_adamw": "#8f3d1b",
+    "dog": "#a3327a",
+    "dadapt_sgd": "#4a9d94",
+    "dadapt_adam": "#b5632b",
+    "prodigy": "#d81f5f",
+    "extragradient": "#5e4fa2",
+    "optimistic": "#1a8f52",
 }
+PALETTE = list(OPTIMIZER_COLORS.values())[:8]
 
 STYLE = {
     "figure.facecolor": "none",
@@ -56,7 +81,7 @@ STYLE = {
     "lines.linewidth": 1.8,
     "legend.frameon": False,
     "legend.fontsize": 9.5,
-    "axes.prop_cycle": plt.cycler(color=list(OPTIMIZER_COLORS.values())),
+    "axes.prop_cycle": plt.cycler(color=PALETTE),
 }
 
 

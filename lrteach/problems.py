@@ -110,19 +110,27 @@ class LeastSquares:
         return np.linalg.lstsq(self.X, self.y, rcond=None)[0]
 
 
-def descend(problem, rule, start, lr, steps, schedule=None, **hyper):
+def descend(problem, rule, start, lr, steps, schedule=None, evaluated=False, **hyper):
     """Run a rule on a problem with exact gradients. Returns every point, (steps + 1, *start.shape).
 
     `start` has shape (n,), or (K, n) for K runs; `lr` is a number, or has shape (K,). With a
-    schedule, update t runs at lr · schedule(t). Runs that overflow go on as inf or NaN.
+    schedule, update t runs at lr · schedule(t). Runs that overflow go on as inf or NaN. The
+    points are those where gradients are taken; with `evaluated`, the average that some rules
+    evaluate in their place. A rule may ask for the loss or for gradients elsewhere.
     """
     theta = np.array(start, np.float64)
-    state = rule.init(theta)
+    if not rule.elementwise and theta.ndim == 2 and np.ndim(lr) == 0:
+        lr = np.full(len(theta), lr, float)  # so that a rule with a norm knows what a run is
+    state, more = rule.init(theta), {}
+    if "gradient" in rule.asks:
+        more["gradient"] = problem.gradient
     path = np.empty((steps + 1, *theta.shape))
     path[0] = theta
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(steps):
             rate = lr if schedule is None else lr * schedule(t)
-            theta, state = rule(theta, problem.gradient(theta), state, lr=rate, **hyper)
-            path[t + 1] = theta
+            if "loss" in rule.asks:
+                more["loss"] = problem.loss(theta)
+            theta, state = rule(theta, problem.gradient(theta), state, lr=rate, **more, **hyper)
+            path[t + 1] = rule.evaluated(theta, state) if evaluated else theta
     return path

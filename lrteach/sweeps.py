@@ -47,7 +47,7 @@ from lrteach.batched import (
     train_together,
 )
 from lrteach.models import fresh_copy
-from lrteach.optimizers import Rule, plain
+from lrteach.rules import Rule, plain
 from lrteach.schedules import Feedback, Schedule
 from lrteach.sweep_files import SweepFile
 from lrteach.training import as_schedule, check_arguments, default_loss, device, tensors, train
@@ -409,9 +409,13 @@ def _describe(job, data, lrs, seeds, first_loss):
         for name in (f"x_{part}", f"y_{part}"):
             digest.update(np.ascontiguousarray(getattr(data, name)))
     theta, g = np.linspace(-1, 1, 5), np.linspace(1, 2, 5)
-    state = job.rule.init(theta)
+    state, more = job.rule.init(theta), {}
+    if "loss" in job.rule.asks:
+        more["loss"] = 1.0
+    if "gradient" in job.rule.asks:
+        more["gradient"] = abs
     for _ in range(3):
-        theta, state = job.rule(theta, g, state, lr=0.1, **job.hyper)
+        theta, state = job.rule(theta, g, state, lr=0.1, **more, **job.hyper)
     loss, factors = job.loss_function, job.factors
     return {
         "model": repr(job.model),

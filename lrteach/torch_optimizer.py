@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrteach.kernels import kernel_of
-from lrteach.optimizers import Rule, plain
+from lrteach.rules import Rule, number, plain
 
 __all__ = ["TorchOptimizer"]
 
@@ -37,6 +37,20 @@ class TorchOptimizer(Optimizer):
       torch cannot compile, and for a rule that is not arithmetic element by element: one with a
       norm, say, or with an `if` on a number.
 
+    What a rule asks for it gets as in `train`, with these differences.
+
+    - A layer-wise rule is applied to each parameter. Any other rule with a norm sees all
+      parameters of a group as one vector; a parameter whose gradient is None is no part of it.
+      Its numbers and its `t` are the group's. A group must then have one dtype and one device.
+    - The loss is what the closure returns: `step(closure)`.
+    - A rule that asks for the gradient at another point calls the closure there once more, with
+      all parameters of all groups moved; only `lr` may then differ between groups. The gradients
+      that are left in the parameters are those of the last call.
+
+    A rule with an average (`ema(adam)`, Schedule-Free) needs `eval()` before an evaluation or the
+    last save, which puts the average into the parameters, and `train()` before the next step,
+    which takes it out again. For other rules both do nothing.
+
     Parameters
     ----------
     params : iterable of tensors, or of dicts
@@ -55,7 +69,10 @@ class TorchOptimizer(Optimizer):
     TypeError
         `rule` is not a rule, `compile` is no bool, or a keyword is not a hyperparameter.
     ValueError
-        A value out of range; no parameters; a sparse gradient at `step`.
+        A value out of range; no parameters; a sparse gradient at `step`; something that the rule
+        asks for and `step` cannot give.
+    RuntimeError
+        `step` after `eval()`.
     """
 
     def __init__(self, params, rule, *, lr, compile=False, **hyper):
@@ -80,10 +97,13 @@ class TorchOptimizer(Optimizer):
             raise TypeError(f"param_group must be a dict, not {type(param_group).__name__}")
         # Groups of a loaded or scheduled optimizer also carry what torch's schedulers keep there.
         schedulers = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
-        others = {"params", "param_names", *schedulers}
+        others = {"params", "param_names", "train_mode", *schedulers}
         own = {name: plain(value) for name, value in param_group.items() if name not in others}
         self._check(**{"lr": self.defaults["lr"], **own})
         super().add_param_group(param_group | own)
+        if self.rule.average is not None:
+            first, new = self.param_groups[0], self.param_groups[-1]
+            new.setdefault("train_mode", first.get("train_mode", True))
 
     def __getstate__(self):
         return super().__getstate__() | {"rule": self.rule, "compile": self.compile}
@@ -91,6 +111,10 @@ class TorchOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         """One update of every parameter that has a gradient. Returns the closure's loss, if any."""
+        if not self.param_groups[0].get("train_mode", True):
+            raise RuntimeError(
+                f"the parameters hold the average of {self.rule.__name__}: call train() before step()"
+            )
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -103,14 +127,49 @@ class TorchOptimizer(Optimizer):
                         f"{self.rule.__name__} cannot use a sparse gradient (of a parameter of "
                         f"shape {tuple(parameter.shape)}): build the embedding with sparse=False"
                     )
+        if "gradient" in self.rule.asks:
+            self._update_twice(closure)
+            return loss
+        value = None if loss is None or "loss" not in self.rule.asks else float(loss)
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             hyper = {name: group[name] for name in self.rule.defaults}
             if self.compile:
                 parameters = self._update_compiled(parameters, group["lr"], hyper)
+            if self._together:
+                self._update_together(parameters, group["lr"], hyper, value)
+                continue
             for parameter in parameters:
                 self._update(parameter, group["lr"], hyper)
         return loss
+
+    @property
+    def _together(self):
+        """Whether the rule must see all parameters of a group at once."""
+        return bool(self.rule.asks) and not self.rule.layerwise
+
+    @torch.no_grad()
+    def eval(self):
+        """Put the average, if the rule has one, into the parameters, to evaluate or to save."""
+        self._switch(False)
+
+    @torch.no_grad()
+    def train(self):
+        """Take the average out of the parameters again, to go on training."""
+        self._switch(True)
+
+    def _switch(self, train):
+        # The parameter and its average change places, so that calling twice is harmless.
+        for group in self.param_groups:
+            if group.get("train_mode", train) == train:
+                continue
+            group["train_mode"] = train
+            for parameter in group["params"]:
+                state = self.state.get(parameter)
+                if state:
+                    values = parameter.clone()
+                    parameter.copy_(state[self.rule.average])
+                    state[self.rule.average].copy_(values)
 
     def _state_of(self, parameter):
         """The parameter's state, and its slots in the formula's order."""
@@ -122,9 +181,80 @@ class TorchOptimizer(Optimizer):
     def _update(self, parameter, lr, hyper):
         state, slots = self._state_of(parameter)
         t = state["t"] + 1
-        for theta, g, *rest in self._blocks([parameter, parameter.grad, *slots], hyper):
-            _store([theta, *rest], self.rule.update(theta, g, rest, t, lr, hyper))
+        if self.rule.elementwise:
+            for theta, g, *rest in self._blocks([parameter, parameter.grad, *slots], hyper):
+                _store([theta, *rest], self.rule.update(theta, g, rest, t, lr, hyper))
+        elif parameter.numel():
+            new = self.rule.update(parameter, parameter.grad, slots, t, lr, hyper)
+            self._keep(parameter, state, new)
         state["t"] = t
+
+    def _keep(self, parameter, state, new):
+        """Store arrays over the old ones, and numbers in their place, as their shape may change."""
+        arrays = [(parameter, new[0])]
+        for name, value in zip(self.rule.slots, new[1:], strict=True):
+            if self.rule.kinds[name] is number:
+                state[name] = value.to(state[name].dtype)
+            else:
+                arrays.append((state[name], value))
+        _store(*zip(*arrays, strict=True))
+
+    def _update_together(self, parameters, lr, hyper, loss=None, gradient=None):
+        """Update the parameters as one vector, with one `t` and one of each number."""
+        if not parameters:
+            return
+        kinds = {(p.dtype, p.device) for p in parameters}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{self.rule.__name__} takes norms over all parameters of a group, so they must "
+                f"have one dtype and one device, not {sorted(map(str, kinds))}: make groups"
+            )
+        states = [self._state_of(p)[0] for p in parameters]
+        newest = max(states, key=lambda state: state["t"])
+        t = newest["t"] + 1
+        theta, g = _vector(parameters), _vector(p.grad for p in parameters)
+        slots = [
+            newest[name] if self.rule.kinds[name] is number else _vector(s[name] for s in states)
+            for name in self.rule.slots
+        ]
+        new = self.rule.update(theta, g, slots, t, lr, hyper, loss=loss, gradient=gradient)
+        sizes = [p.numel() for p in parameters]
+        for name, value in zip(("theta", *self.rule.slots), new, strict=True):
+            if name == "theta":
+                _spread(value, sizes, parameters)
+            elif self.rule.kinds[name] is number:
+                for state in states:
+                    state[name] = value.to(state[name].dtype)
+            else:
+                _spread(value, sizes, [state[name] for state in states])
+        for state in states:
+            state["t"] = t
+
+    def _update_twice(self, closure):
+        """One update of all groups by a rule that asks for gradients at other points."""
+        groups = self.param_groups
+        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
+        hyper = {name: groups[0][name] for name in self.rule.defaults}
+        if any(group[name] != value for group in groups for name, value in hyper.items()):
+            raise ValueError(f"{self.rule.__name__} allows the groups no difference but in lr")
+        lrs = [group["lr"] for group in groups for p in group["params"] if p.grad is not None]
+        lr = lrs[0] if lrs else 0.0
+        sizes = [p.numel() for p in parameters]
+        if any(other != lr for other in lrs):
+            lr = torch.cat(
+                [p.new_full((p.numel(),), float(x)) for p, x in zip(parameters, lrs, strict=True)]
+            )
+
+        def gradient(point):
+            before = [p.clone() for p in parameters]
+            _spread(point, sizes, parameters)
+            with torch.enable_grad():
+                closure()
+            for p, value in zip(parameters, before, strict=True):
+                p.copy_(value)
+            return _vector(p.grad for p in parameters)
+
+        self._update_together(parameters, lr, hyper, gradient=None if closure is None else gradient)
 
     def _blocks(self, arrays, hyper):
         """The arrays; or, if the rule is elementwise, parts of them that fit into the cache."""
@@ -195,6 +325,16 @@ def _store(old, new):
     new = [x.clone() if x.data_ptr() in addresses else x for x in new]
     for x, value in zip(old, new, strict=True):
         x.copy_(value)
+
+
+def _vector(arrays):
+    return torch.cat([x.detach().reshape(-1) for x in arrays])
+
+
+def _spread(vector, sizes, arrays):
+    """Copy the parts of a vector into the arrays that it was made of."""
+    for x, part in zip(arrays, vector.split(sizes), strict=True):
+        x.copy_(part.view(x.shape))
 
 
 def _contiguous(arrays):

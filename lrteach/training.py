@@ -4,6 +4,7 @@ import math
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lrteach.models import fresh_copy
-from lrteach.optimizers import Rule, plain
+from lrteach.rules import Rule, plain
 from lrteach.schedules import Feedback, Schedule, constant
 
 __all__ = ["train", "Run", "batches", "device"]
@@ -37,8 +38,8 @@ class Run:
     grad_norms : float64 array (T,)
         Length of the gradient before update t, before clipping.
     eval_steps, val_losses, val_accuracies : arrays (E,)
-        After how many updates the validation part was measured, and what it gave. Accuracy is
-        NaN for a regression.
+        After how many updates the validation part was measured, and what it gave: at the
+        parameters, or at their average for a rule that has one. Accuracy is NaN for a regression.
     test_loss, test_accuracy : float
         On the test part, after the last update.
     diverged : bool
@@ -46,7 +47,7 @@ class Run:
     status : str
         One sentence on how the run ended.
     model : torch.nn.Module
-        The trained copy of the model.
+        The trained copy of the model, with the parameters that were evaluated.
     config : dict
         Rule, rate, schedule, steps, batch size and seed.
     """
@@ -161,12 +162,19 @@ def train(
     parts = {name: tensors(data, name, where, dtype) for name in ("train", "val", "test")}
 
     theta, g = flatten(model)
-    slots = [torch.zeros_like(theta) for _ in rule.slots]
     hyper = rule.defaults | {name: plain(value) for name, value in hyper.items()}
+    update = Update(rule, hyper, [p.shape for p in model.parameters() if p.requires_grad])
+    slots = update.start(theta)
     eval_every = eval_every or steps
     losses, rates, grad_norms = [], [], []
-    evaluations = [(0, *evaluate(model, *parts["val"], loss))]
+
+    def measure(part):
+        with _in_place_of(theta, update.evaluated(theta, slots)):
+            return evaluate(model, *parts[part], loss)
+
+    evaluations = [(0, *measure("val"))]
     status, diverged = f"finished {steps} steps", False
+    twice = "gradient" in rule.asks
 
     if progress is None:
         progress = sys.stderr.isatty()
@@ -178,6 +186,7 @@ def train(
             updates = tqdm(updates, desc=rule.__name__, leave=False)
         for t in updates:
             batch = torch.from_numpy(next(order)).to(where)
+            again = _Gradient(model, loss, x[batch], y[batch], theta, g, clip) if twice else None
             g.zero_()
             value = loss(model(x[batch]), y[batch])
             value.backward()
@@ -190,11 +199,12 @@ def train(
                 g.mul_(torch.clamp(clip / norm, max=1.0))
             rate = lr * (follower.rate if follower else schedule(t))
             with torch.no_grad():
-                slots = update_in_place(rule, theta, g, slots, t + 1, rate, hyper)
+                value = value.detach() if update.asks_loss else None
+                slots = update(theta, g, slots, t + 1, rate, value, again)
             rates.append(rate)
             grad_norms.append(norm.item())
             if (t + 1) % eval_every == 0 or t + 1 == steps:
-                evaluations.append((t + 1, *evaluate(model, *parts["val"], loss)))
+                evaluations.append((t + 1, *measure("val")))
                 val_loss = evaluations[-1][1]
                 if follower:
                     follower.update(val_loss)
@@ -213,6 +223,7 @@ def train(
         check_rates(rates, plan, of="the losses")
     else:
         check_rates(rates, plan)
+    theta.copy_(update.evaluated(theta, slots))
     test_loss, test_accuracy = evaluate(model, *parts["test"], loss)
     return Run(
         losses=np.array(losses),
@@ -259,16 +270,122 @@ def batches(n, batch_size, seed):
             yield order[start : start + batch_size]
 
 
-def update_in_place(rule, theta, g, slots, t, lr, hyper):
-    """Update theta where it is; returns the new slots. `g` is the caller's to write over.
+class Update:
+    """A rule with its hyperparameters, applied in place to all parameters of one run or of many.
 
-    A formula may keep theta or g as it got it, for the next update. Both change under it, so
-    such a slot becomes a copy.
+    Parameters are one vector θ (n,), or the rows of (R, n) with `runs`. `slots` is the state: a
+    list, for a layer-wise rule that of the first layer, then of the next.
     """
-    new_theta, *slots = rule.update(theta, g, slots, t, lr, hyper)
-    slots = [slot.clone() if slot is theta or slot is g else slot for slot in slots]
-    theta.copy_(new_theta)
-    return slots
+
+    def __init__(self, rule, hyper, shapes, runs=False):
+        self.rule, self.hyper, self.runs = rule, hyper, runs
+        self.asks_loss = "loss" in rule.asks
+        self.layers = None
+        if rule.layerwise:
+            sizes = [shape.numel() for shape in shapes]
+            ends = list(accumulate(sizes))
+            self.layers = [
+                (slice(end - size, end), tuple(shape))
+                for size, end, shape in zip(sizes, ends, shapes, strict=True)
+            ]
+
+    def start(self, theta):
+        """The state before the first update."""
+        return [
+            slot
+            for part in self._parts(theta)
+            for slot in list(self.rule.init(part, self.runs).values())[1:]
+        ]
+
+    def __call__(self, theta, g, slots, t, lr, loss=None, gradient=None):
+        """Update theta where it is; returns the new slots. `g` is the caller's to write over.
+
+        With `runs`, lr and loss have shape (R, 1).
+        """
+        if self.layers is None:
+            return self._update(theta, g, slots, t, lr, loss, gradient)
+        new, count = [], len(self.rule.slots)
+        parts = zip(self._parts(theta), self._parts(g), strict=True)
+        for i, (part, slope) in enumerate(parts):
+            state = slots[i * count : (i + 1) * count]
+            if part.numel():
+                rate, value = (self._shaped(x, part) for x in (lr, loss))
+                state = self._update(part, slope, state, t, rate, value, gradient)
+            new += state
+        return new
+
+    def _update(self, theta, g, slots, t, lr, loss, gradient):
+        """A formula may keep theta or g as it got it, for the next update. Both change under it,
+        so such a slot becomes a copy.
+        """
+        new_theta, *slots = self.rule.update(
+            theta, g, slots, t, lr, self.hyper, runs=self.runs, loss=loss, gradient=gradient
+        )
+        slots = [slot.clone() if slot is theta or slot is g else slot for slot in slots]
+        theta.copy_(new_theta)
+        return slots
+
+    def _parts(self, flat):
+        if self.layers is None:
+            return [flat]
+        return [flat[..., part].view(flat.shape[:-1] + shape) for part, shape in self.layers]
+
+    def _shaped(self, value, part):
+        return (
+            value.view((-1,) + (1,) * (part.ndim - 1)) if self.runs and value is not None else value
+        )
+
+    def evaluated(self, theta, slots):
+        """The parameters to evaluate: theta itself, or an average of the shape of theta."""
+        if self.rule.average is None:
+            return theta
+        first, count = self.rule.slots.index(self.rule.average), len(self.rule.slots)
+        return torch.cat([x.reshape(*theta.shape[:-1], -1) for x in slots[first::count]], dim=-1)
+
+
+@contextmanager
+def _in_place_of(theta, other):
+    """Inside, theta holds the values of `other`."""
+    if other is theta:
+        yield
+        return
+    before = theta.clone()
+    theta.copy_(other)
+    try:
+        yield
+    finally:
+        theta.copy_(before)
+
+
+class _Gradient:
+    """The gradient of one batch, at any parameters: made before the batch is used.
+
+    Layers that draw random numbers draw the same again, and the run's own draws stay as they are.
+    """
+
+    def __init__(self, model, loss, x, y, theta, g, clip):
+        self.model, self.loss, self.x, self.y = model, loss, x, y
+        self.theta, self.g, self.clip = theta, g, clip
+        self.cuda = [theta.device] if theta.device.type == "cuda" else []
+        self.random = torch.random.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self.cuda]
+
+    def __call__(self, point):
+        first = self.g.clone()
+        with (
+            torch.random.fork_rng(self.cuda),
+            _in_place_of(self.theta, point),
+            torch.enable_grad(),
+        ):
+            torch.random.set_rng_state(self.random[0])
+            for where, state in zip(self.cuda, self.random[1], strict=True):
+                torch.cuda.set_rng_state(state, where)
+            self.g.zero_()
+            self.loss(self.model(self.x), self.y).backward()
+        gradient = self.g.clone()
+        self.g.copy_(first)
+        if self.clip is not None:
+            gradient.mul_(torch.clamp(self.clip / torch.linalg.vector_norm(gradient), max=1.0))
+        return gradient
 
 
 def flatten(model):

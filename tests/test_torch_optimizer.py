@@ -16,12 +16,17 @@ from torch.optim import lr_scheduler
 from lrteach import TorchOptimizer
 from lrteach.optimizers import (
     adadelta,
+    adafactor,
     adagrad,
     adam,
+    adamax,
     adamw,
+    amsgrad,
     heavy_ball,
     nesterov,
+    radam,
     rmsprop,
+    rprop,
     rule,
     sgd,
 )
@@ -37,7 +42,16 @@ TORCHS = {
     "adam": (adam, torch.optim.Adam, {"betas": (0.8, 0.95)}, {"betas": (0.8, 0.95)}),
     "adamw": (adamw, torch.optim.AdamW, {"weight_decay": 0.1}, {"weight_decay": 0.1}),
 }
-each_rule = pytest.mark.parametrize("name", TORCHS)
+# Those of which torch.compile makes nothing new, or nothing at all, are compiled in no test.
+MORE = {
+    "rprop": (rprop, torch.optim.Rprop, {}, {}),
+    "amsgrad": (amsgrad, torch.optim.Adam, {"amsgrad": True}, {}),
+    "adamax": (adamax, torch.optim.Adamax, {}, {}),
+    "radam": (radam, torch.optim.RAdam, {}, {}),
+    "adafactor": (adafactor, torch.optim.Adafactor, {"eps": (1e-16, 1e-3)}, {}),
+}
+TORCHS_AND_MORE = TORCHS | MORE
+each_rule = pytest.mark.parametrize("name", TORCHS_AND_MORE)
 
 
 class Net(nn.Module):
@@ -109,7 +123,7 @@ def one_step(optimizer, parameter, gradient):
 
 @each_rule
 def test_equals_torch_optim_on_a_network_over_50_steps(name):
-    ours, theirs, torch_hyper, hyper = TORCHS[name]
+    ours, theirs, torch_hyper, hyper = TORCHS_AND_MORE[name]
     a, b = net(), net()
     fit(a, TorchOptimizer(a.parameters(), ours, lr=0.01, **hyper), 50)
     fit(b, theirs(b.parameters(), lr=0.01, **torch_hyper), 50)
@@ -151,7 +165,7 @@ def test_parameter_groups_have_their_own_hyperparameters():
 )
 @pytest.mark.parametrize("name", ["heavy_ball", "adam"])
 def test_torchs_own_schedulers_drive_it(name, make):
-    ours, theirs, torch_hyper, hyper = TORCHS[name]
+    ours, theirs, torch_hyper, hyper = TORCHS_AND_MORE[name]
     a, b = net(), net()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*epoch parameter", UserWarning)  # SequentialLR's own
@@ -289,7 +303,7 @@ def test_updates_are_counted_for_each_parameter():
 @pytest.mark.parametrize("lr", [1.0, np.float64(1.0), torch.tensor(1.0)], ids=["py", "np", "pt"])
 @each_rule
 def test_parameters_and_state_keep_their_dtype(name, dtype, lr):
-    ours, _, _, hyper = TORCHS[name]
+    ours, _, _, hyper = TORCHS_AND_MORE[name]
     p = vector(1.0, 2.0, dtype=dtype)
     optimizer = TorchOptimizer([p], ours, lr=lr, **hyper)
     for _ in range(3):
@@ -312,7 +326,7 @@ def test_parameters_are_changed_in_place_and_need_gradients_still():
 
 @each_rule
 def test_a_saved_run_continues_bit_for_bit(name):
-    ours, _, _, hyper = TORCHS[name]
+    ours, _, _, hyper = TORCHS_AND_MORE[name]
     whole = net()
     optimizer = TorchOptimizer(groups_of(whole), ours, lr=0.02, **hyper)
     fit(whole, optimizer, 12)
