@@ -166,8 +166,10 @@ def in_the_valley(points):
 
 
 def number(x):
-    """Two digits of a number, without an exponent where that can be."""
-    return f"{x:.2g}" if 1e-4 <= abs(x) < 100 else f"{x:.0f}" if abs(x) < 1e4 and abs(x) >= 100 else f"{x:.0e}"
+    """Two digits of a number."""
+    if 100 <= abs(x) < 1e4:
+        return f"{x:.0f}"
+    return f"{x:.2g}" if 1e-4 <= abs(x) < 1e4 else f"{x:.0e}"
 
 
 def count(n, what):

@@ -17,6 +17,8 @@ from lrteach.optimizers import Rule
 SHAPE, UPDATES, RATE = (3, 4), 30, 0.1
 C = 10.0  # by what a unit changes
 SAME, NEARLY = 1e-12, 5e-3  # the largest difference between two paths, for the longest way
+# Weight decay has a unit of its own, and first guesses of the distance are here large enough to leave.
+CHANGED = {"weight_decay": 0.0, "r0": 0.01, "d0": 0.01}
 COUNTED = (48, 64)  # the matrix whose state and cost are counted
 
 
@@ -75,9 +77,8 @@ def _gradient(t, theta):
 
 
 def path(rule, words=PLAIN, lr=RATE, updates=UPDATES, **hyper):
-    """(updates + 1, ...) points of a run on the problem in these words, without weight decay."""
-    if "weight_decay" in rule.defaults:
-        hyper.setdefault("weight_decay", 0.0)
+    """(updates + 1, ...) points of a run on the problem in these words."""
+    hyper = {name: value for name, value in CHANGED.items() if name in rule.defaults} | hyper
     theta = words.theta(start())
     state, points = rule.init(theta), [theta]
     for t in range(updates):
@@ -96,8 +97,11 @@ def path(rule, words=PLAIN, lr=RATE, updates=UPDATES, **hyper):
 
 
 def difference(rule, words, lr=RATE, **hyper):
-    """How far the run in these words is from the plain one, for the longest way walked."""
-    plain = path(rule, **hyper)
+    """How far the run in these words is from the plain one, for the longest way walked.
+
+    `hyper` is of the run in these words alone.
+    """
+    plain = path(rule)
     want = np.array([words.theta(point) for point in plain])
     error = np.abs(path(rule, words, lr, **hyper) - want).max()
     rounding = 16 * np.finfo(float).eps * np.abs(want).max()
@@ -118,9 +122,9 @@ def verdict(difference):
     return "same" if difference < SAME else "nearly" if difference < NEARLY else "other"
 
 
-def _answer(rule, words, powers=(0,), **hyper):
+def _answer(rule, words, powers=(0,)):
     """The least change of the rate after which the path is the same."""
-    found = [(verdict(difference(rule, words, RATE * C**p, **hyper)), p) for p in powers]
+    found = [(verdict(difference(rule, words, RATE * C**p)), p) for p in powers]
     for wanted in ("same", "nearly"):
         for said, power in found:
             if said == wanted:
@@ -148,6 +152,14 @@ POWERS = {"loss": (0, -1, 1), "unit": (0, 1, 2)}
 def answer(rule, question):
     """One of WORDS: an Answer."""
     return _answer(rule, WORDS[question], POWERS.get(question, (0,)))
+
+
+@cache
+def with_its_guess(rule):
+    """The verdict on another unit of theta where the first guess of a distance is in it too."""
+    if "d0" not in rule.defaults:
+        return "other"
+    return verdict(difference(rule, WORDS["unit"], d0=C * CHANGED["d0"]))
 
 
 # --- The first step -----------------------------------------------------------------------------
@@ -205,7 +217,7 @@ def first_step(rule):
 
 
 class Counting(np.ndarray):
-    """An array that counts the floating-point operations made with it, in the list `made`."""
+    """An array that notes the floating-point operations made with it: (how many, by what)."""
 
     def __array_finalize__(self, other):
         self.made = getattr(other, "made", None)
@@ -219,18 +231,15 @@ class Counting(np.ndarray):
             operations = 2 * result.size * plain[0].shape[-1]
         else:
             operations = max(np.size(result), *(np.size(x) for x in plain))
-        self._count(operations)
+        self.made.append((operations, ufunc))
         return self._like(result)
 
     def __array_function__(self, function, types, args, kwargs):
         plain = [np.asarray(x) if isinstance(x, Counting) else x for x in args]
         result = function(*plain, **kwargs)
         if function is np.where:
-            self._count(np.size(result))
+            self.made.append((np.size(result), function))
         return self._like(result)
-
-    def _count(self, operations):
-        self.made.append(operations)
 
     def _like(self, result):
         result = np.asarray(result).view(Counting)
@@ -268,6 +277,7 @@ class Size:
 
 class Cost(NamedTuple):
     state: Size
+    shapes: dict  # of each slot
     operations: float  # per parameter
     products: float  # of these, in products of matrices
     gradients: int  # evaluations
@@ -294,9 +304,14 @@ def cost(rule):
             theta, g = counting(theta, made), counting(g, made)
             state = {n: x if n == "t" else counting(x, made) for n, x in state.items()}
         theta, state = rule(theta, g, state, lr=0.01, **asked)
-    sizes = [state[name].shape for name in rule.slots]
+    shapes = {name: state[name].shape for name in rule.slots}
+    sizes = list(shapes.values())
     m, n = COUNTED
     size = Size(sizes.count((m, n)), sizes.count((m, 1)), sizes.count((1, n)), sizes.count(()))
     if size.of(m, n) != sum(map(math.prod, sizes)):
         raise ValueError(f"{rule.__name__}: no words for a state of the shapes {sizes}")
-    return Cost(size, sum(made) / (m * n), 0.0, 1 + len(asked_for), "loss" in rule.asks)
+    operations = sum(operations for operations, _ in made)
+    products = sum(operations for operations, by in made if by is np.matmul)
+    per = 1 / (m * n)
+    asks = 1 + len(asked_for), "loss" in rule.asks
+    return Cost(size, shapes, per * operations, per * products, *asks)
