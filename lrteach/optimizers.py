@@ -299,7 +299,8 @@ def signum(theta, g, m, *, lr, momentum=0.9):
 def lion(theta, g, m, *, lr, betas=(0.9, 0.99), weight_decay=0.0):
     r"""Lion: the sign of a mixture of the gradient and its longer average.
 
-    .. math:: \theta_t = (1-\eta\lambda)\,\theta_{t-1} - \eta\, \operatorname{sign}\big(\beta_1 m_{t-1} + (1-\beta_1) g_t\big)
+    .. math:: \begin{aligned} \theta_t = {}& (1-\eta\lambda)\,\theta_{t-1} \\
+        & - \eta\, \operatorname{sign}\big(\beta_1 m_{t-1} + (1-\beta_1) g_t\big) \end{aligned}
 
     .. math:: m_t = \beta_2 m_{t-1} + (1-\beta_2) g_t
 
@@ -406,7 +407,8 @@ def nadam(theta, g, m, v, c: number, *, t, lr, betas=(0.9, 0.999), eps=1e-8, mom
 
     .. math:: \mu_t = \beta_1\big(1 - \tfrac12\, 0.96^{\,t\psi}\big), \qquad c_t = 1 - \mu_1 \mu_2 \cdots \mu_t
 
-    .. math:: \theta_t = \theta_{t-1} - \frac{\eta}{\sqrt{\hat v_t} + \epsilon} \Big( \frac{1-\mu_t}{c_t}\, g_t + \frac{\mu_{t+1}}{1 - (1-c_t)\,\mu_{t+1}}\, m_t \Big)
+    .. math:: d_t = \frac{1-\mu_t}{c_t}\, g_t + \frac{\mu_{t+1}}{1 - (1-c_t)\,\mu_{t+1}}\, m_t, \qquad
+        \theta_t = \theta_{t-1} - \eta\, \frac{d_t}{\sqrt{\hat v_t} + \epsilon}
 
     m and v are Adam's, ψ is `momentum_decay`. `theta`, `g`, `m`, `v` share one shape and `c` is
     one number; `lr` is in units of theta: 0.1 is about a step of 0.1. As in torch, the momentum
@@ -435,7 +437,9 @@ def radam(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8):
 
     .. math:: \rho_\infty = \frac{2}{1-\beta_2} - 1, \qquad \rho_t = \rho_\infty - \frac{2t\,\beta_2^t}{1-\beta_2^t}, \qquad r_t^2 = \frac{(\rho_t-4)(\rho_t-2)\,\rho_\infty}{(\rho_\infty-4)(\rho_\infty-2)\,\rho_t}
 
-    .. math:: \theta_t = \theta_{t-1} - \eta\, \hat m_t \begin{cases} r_t \sqrt{1-\beta_2^t} / (\sqrt{v_t} + \epsilon) & \rho_t > 5 \\ 1 & \text{else} \end{cases}
+    .. math:: \theta_t = \theta_{t-1} - \eta\, a_t \hat m_t, \qquad
+        a_t = \begin{cases} r_t \sqrt{1-\beta_2^t} / (\sqrt{v_t} + \epsilon) & \rho_t > 5 \\
+        1 & \text{else} \end{cases}
 
     m and v are Adam's; all arrays share one shape. `lr` has two units: the first updates (five
     with β₂ = 0.999) are momentum steps, where it is in units of theta² / loss; then it is in
@@ -553,7 +557,10 @@ def adafactor(
 
     .. math:: r_t = \beta_t r_{t-1} + (1-\beta_t) \operatorname{mean}_j g_t^2, \qquad c_t = \beta_t c_{t-1} + (1-\beta_t) \operatorname{mean}_i g_t^2, \qquad \beta_t = 1 - t^{-0.8}
 
-    .. math:: v_{ij} = \frac{r_i\, c_j}{\operatorname{mean}_i r_i}, \qquad u_t = \frac{g_t}{\sqrt{v}}, \qquad \theta_t = (1-\eta\lambda)\,\theta_{t-1} - \max(\epsilon_2, \operatorname{rms}\theta_{t-1})\, \min(\eta, t^{-1/2})\, \frac{u_t}{\max(1, \operatorname{rms}(u_t)/d)}
+    .. math:: v_{ij} = \frac{r_i\, c_j}{\operatorname{mean}_i r_i}, \qquad u_t = \frac{g_t}{\sqrt{v}}, \qquad
+        \alpha_t = \max(\epsilon_2, \operatorname{rms}\theta_{t-1})\, \min(\eta, t^{-1/2})
+
+    .. math:: \theta_t = (1-\eta\lambda)\,\theta_{t-1} - \alpha_t\, \frac{u_t}{\max(1, \operatorname{rms}(u_t)/d)}
 
     One layer's `theta` and `g` share one shape; `r` is (rows, 1) and `c` (1, columns) of its last
     two axes. A layer with one axis keeps its whole v in `r`. `lr` has no unit: 0.1 moves a layer
@@ -566,7 +573,7 @@ def adafactor(
     :rate: 0.01 in torch, 0.001 in Keras, by default
     :torch: `Adafactor(params, lr, beta2_decay, eps=(eps1, eps2), d=d, weight_decay=weight_decay)`
     :optax: `adafactor(lr)` (another set of defaults, factored from 128 columns on)
-    :keras: `Adafactor(lr, beta2_decay, eps1, eps2, d)`
+    :keras: `Adafactor(lr, beta2_decay, eps1, eps2, d)` (its eps₁ is added to g²)
     :source: Shazeer & Stern 2018, arXiv:1804.04235, algorithms 4 and 5
     """
     beta = 1 - t**beta2_decay
@@ -604,8 +611,10 @@ def muon(
     :when: Hidden matrices of transformers and dense networks.
     :rate: 0.001 in torch and Keras, by default
     :torch: `Muon(params, lr, weight_decay, momentum, ns_steps=ns_steps)`, for matrices only
-    :optax: `contrib.muon(lr, beta=momentum, weight_decay=weight_decay)` (with bias correction)
-    :keras: `Muon(lr, momentum=momentum, weight_decay=weight_decay)` (steps 0.2·√max(rows, columns) times as long; other shapes by Adam)
+    :optax: `contrib.muon(lr, beta=momentum, weight_decay=weight_decay, ns_steps=ns_steps)`
+        (with bias correction; rows are inputs)
+    :keras: `Muon(lr, momentum=momentum, weight_decay=weight_decay, ns_steps=ns_steps)`
+        (its factor is 0.2·√max(rows, columns); other shapes by Adam)
     :source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; with weight decay: Liu et al. 2025, arXiv:2502.16982
     """
     if len(shape) < 2:
@@ -684,9 +693,11 @@ def schedule_free_adamw(
 
     :when: As AdamW, with an open end.
     :rate: 0.0025 in the authors' package, optax and Keras, by default
-    :torch: `schedulefree.AdamWScheduleFree(params, lr, betas, eps, weight_decay)`, the authors' package
+    :torch: `schedulefree.AdamWScheduleFree(params, lr, betas, eps, weight_decay)`,
+        the authors' package
     :optax: `contrib.schedule_free_adamw(lr, None, *betas, eps, weight_decay)`
-    :keras: `ScheduleFreeAdamW(lr, *betas, eps)` (weight decay acts beside it)
+    :keras: `ScheduleFreeAdamW(lr, *betas, eps)`
+        (on JAX; on torch, Keras 3.15 finds x from the new z, which is another path)
     :source: Defazio et al. 2024, arXiv:2405.15682, algorithm 1
     """
     beta1, beta2 = betas
@@ -777,7 +788,8 @@ def dadapt_adam(
 
     :when: As Adam, when no rate is known.
     :rate: 1 in the authors' package and optax, by default
-    :torch: `dadaptation.DAdaptAdam(params, lr, betas, eps, weight_decay, decouple=True, d0=d0)`, the authors' package
+    :torch: `dadaptation.DAdaptAdam(params, lr, betas, eps, weight_decay, decouple=True, d0=d0)`,
+        the authors' package
     :optax: `contrib.dadapt_adamw(lr, betas, eps, estim_lr0=d0)` (with bias correction)
     :keras: not there
     :source: Defazio & Mishchenko 2023, arXiv:2301.07733, the form for Adam
@@ -815,8 +827,10 @@ def prodigy(
 
     :when: As AdamW, when no rate is known; adapters for image models.
     :rate: 1 in the authors' package and optax, by default
-    :torch: `prodigyopt.Prodigy(params, lr, betas, eps=eps, weight_decay=weight_decay, d0=d0, d_coef=d_coef)`, the authors' package
-    :optax: `contrib.prodigy(lr, betas, eps=eps, estim_lr0=d0, estim_lr_coef=d_coef)` (with bias correction)
+    :torch: `prodigyopt.Prodigy(params, lr, betas, None, eps, weight_decay, d0=d0, d_coef=d_coef)`,
+        the authors' package
+    :optax: `contrib.prodigy(lr, betas, eps=eps, estim_lr0=d0, estim_lr_coef=d_coef)`
+        (with bias correction)
     :keras: not there
     :source: Mishchenko & Defazio 2024, arXiv:2306.06101, the form for Adam
     """

@@ -17,7 +17,9 @@ def what_is_refused(error):
     """What a message `x=1 is not allowed: x must be ...` says is allowed."""
     words = str(error).rpartition(" must be ")[2]
     words = re.sub(r" = \d+$", "", words)  # what an expression is for these arguments
-    words = re.sub("(≥|>|≤|<) ", "\\1\N{NO-BREAK SPACE}", words.replace(">=", "≥").replace("<=", "≤"))
+    words = re.sub(
+        "(≥|>|≤|<) ", "\\1\N{NO-BREAK SPACE}", words.replace(">=", "≥").replace("<=", "≤")
+    )
     return re.sub(r"((?:\w+=)?'\w+'|\bNone$)", r"`\1`", words)
 
 
@@ -79,6 +81,11 @@ def field_list(items):
         nodes.field("", nodes.field_name("", name), nodes.field_body("", paragraph(text)))
         for name, text in items
     ), classes=["card-fields"])  # fmt: skip
+
+
+def thousands(number):
+    """A whole number, with thin spaces between its thousands."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def link(name):

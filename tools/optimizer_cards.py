@@ -73,7 +73,9 @@ def code_of(name):
     """What a rule computes, as it stands in its module: its body, and the functions it calls."""
     if pictures.is_average(name):
         share = without_docstring(vars(rules)[f"_{name.removesuffix('_average')}_share"])
-        (line,) = re.findall(r"return theta, \*slots, (\(1 - share.*)", inspect.getsource(rules._Averaged))
+        (line,) = re.findall(
+            r"return theta, \*slots, (\(1 - share.*)", inspect.getsource(rules._Averaged)
+        )
         return f"{share}\n\nmean_theta = {line}"
     formula = getattr(optimizers, name).formula
     text = without_docstring(formula)
@@ -111,9 +113,13 @@ def check_units(name):
     text = " ".join(described(name).paragraphs)
     said = [powers for words, powers in UNITS.items() if re.search(words, text)]
     if len(said) != 1:
-        raise ValueError(f"{name}: the docstring does not say in one of the known forms what unit `lr` has")
+        raise ValueError(
+            f"{name}: the docstring does not say in one of the known forms what unit `lr` has"
+        )
     found = tuple(traits.answer(pictures.rule_of(name), each).power for each in ("loss", "unit"))
-    if found != said[0] and not (name in GUESSES and found == (0, None)):
+    if said[0] == (0, 0) and name in GUESSES:
+        said = [(0, None)]
+    if found != said[0]:
         raise ValueError(
             f"{name}: the docstring says that the rate goes with the units of loss and theta as "
             f"{said[0]}, and measured are {found}"
@@ -153,7 +159,10 @@ def path_in_words(rule, question):
             return symbol, f"{words}, within a layer"
         as_matrix = traits.answer(rule, "turned as a matrix")
         if answer.verdict == "other" and as_matrix.verdict != "other":
-            return "◧", f"{PATHS[tuple(as_matrix)][1]} if rows and columns are turned, another one if they mix"
+            return (
+                "◧",
+                f"{PATHS[tuple(as_matrix)][1]} if rows and columns are turned, another one if they mix",
+            )
     return symbol, words
 
 
@@ -161,7 +170,9 @@ def first_step_in_words(rule):
     """(symbol, words) for the first step at a rate of 0.1."""
     first = traits.first_step(rule)
     number = pictures.number
-    along = {"gradient": "along the gradient, ", "signs": "equal in all coordinates, "}.get(first.along, "")
+    along = {"gradient": "along the gradient, ", "signs": "equal in all coordinates, "}.get(
+        first.along, ""
+    )
     if first.power == 1 and first.along == "gradient":
         return "∝ g", f"{number(first.in_gradients)} times the gradient"
     if first.power == -1:
@@ -169,11 +180,17 @@ def first_step_in_words(rule):
     if first.power != 0:
         raise ValueError(f"{rule.__name__}: no words for a first step like {first}")
     if first.weight_power == 1:
-        return "∝ θ", f"{along}{number(first.in_weights)} of the length of θ, whatever the gradient's length"
+        return (
+            "∝ θ",
+            f"{along}{number(first.in_weights)} of the length of θ, whatever the gradient's length",
+        )
     if first.along == "signs":
         return "fixed", f"each coordinate by {number(first.length)}, whatever its slope"
     if first.along == "matrix":
-        return "fixed", f"all singular values about {number(first.length)}, whatever the gradient's length"
+        return (
+            "fixed",
+            f"all singular values about {number(first.length)}, whatever the gradient's length",
+        )
     return "fixed", f"{along}{number(first.length)} long, whatever the gradient's length"
 
 
@@ -205,9 +222,9 @@ def cost_in_words(name):
     if pictures.is_average(name):
         more = cost.operations - traits.cost(sgd).operations
         return f"{more:.0f} operations per parameter more than the rule alone"
-    words = f"{cost.operations:.0f} operations per parameter"
+    words = f"{parts.thousands(cost.operations)} operations per parameter"
     if cost.products:
-        words += f" of a {traits.COUNTED[0]} × {traits.COUNTED[1]} matrix, {cost.products:.0f} of them in products of matrices"
+        words += f" of a {traits.COUNTED[0]} × {traits.COUNTED[1]} matrix, {parts.thousands(cost.products)} of them in products of matrices"
     words += f"; {'one gradient' if cost.gradients == 1 else f'{cost.gradients} gradients'}"
     return words + " and the loss" * cost.asks_loss
 
@@ -254,7 +271,9 @@ class Optimizers(parts.Deck):
             check_units(name)
         call, outcome = pictures.caption(name)
         caption = [nodes.literal(call, call), nodes.Text(f" · {outcome}")]
-        figure = self.figure(name, pictures.draw(name), pictures.alt(name), pictures.PIXELS, *caption)
+        figure = self.figure(
+            name, pictures.draw(name), pictures.alt(name), pictures.PIXELS, *caption
+        )
         code = nodes.literal_block(code_of(name), code_of(name), language="python")
         fields = [("State", state_in_words(name)), ("Cost", cost_in_words(name))]
         if not pictures.is_average(name):
@@ -264,9 +283,10 @@ class Optimizers(parts.Deck):
         return self.section(
             name,
             parts.paragraph(said.summary, "card-summary"),
-            nodes.container("", figure, parts.said_in_words(said), classes=["card-top"]),
+            nodes.container(
+                "", figure, parts.said_in_words(said), traits_list(name), classes=["card-top"]
+            ),
             nodes.container("", code, classes=["card-code"]),
-            traits_list(name),
             *([parts.parameters_table(rows)] if rows else []),
             parts.field_list(fields),
         )
@@ -286,8 +306,8 @@ class Overview(parts.Cards):
             cells = [path_in_words(rule, each) for each in QUESTIONS]
             rows.append((
                 nodes.paragraph("", "", parts.link(name)),
-                state_size(name).replace(" per parameter", " n"),
-                f"{traits.cost(rule).operations:.0f}",
+                traits.cost(rule).state.briefly(),
+                parts.thousands(traits.cost(rule).operations),
                 *(nodes.paragraph("", "", symbol(*cell)) for cell in [*cells, first_step_in_words(rule)]),
             ))  # fmt: skip
         columns = ("Rule", "State", "Operations", *QUESTIONS.values(), "First step")

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from lrteach import optimizers
-from lrteach.optimizers import Rule, ema, sgd, tail_average
+from lrteach.optimizers import ema, sgd, tail_average
 
 GROUPS = {
     "plain": ("sgd", "heavy_ball", "nesterov", "polyak"),
@@ -81,7 +81,7 @@ def game_slope(theta):
 
 
 MIDDLE = np.array([[1.55, 1.21]])
-GAME_START = MIDDLE + [[-0.8, 0.0]]
+GAME_START = MIDDLE + np.array([[-0.8, 0.0]])
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,9 @@ def shown(name):
     rule = rule_of(name)
     if is_average(name):
         return walk(rule, 0.015, valley_slope, START, valley_loss, noise=12.0)
-    where = (game_slope, GAME_START, distance) if is_game(name) else (valley_slope, START, valley_loss)
+    where = (
+        (game_slope, GAME_START, distance) if is_game(name) else (valley_slope, START, valley_loss)
+    )
     for updates in (UPDATES, MORE):
         walks = [walk(rule, lr, *where, updates=updates) for lr in RATES]
         if arrived := [w for w in walks if w.arrived and stays(w)]:
@@ -244,7 +246,9 @@ def caption(name):
 
 
 def trace(ax, points, color, lw, size):
-    ax.plot(*points.T, color=color, lw=lw, marker="o", markersize=size, markeredgewidth=0, clip_on=True)
+    ax.plot(
+        *points.T, color=color, lw=lw, marker="o", markersize=size, markeredgewidth=0, clip_on=True
+    )
 
 
 def draw(name):

@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrteach.optimizers import Rule
-
 SHAPE, UPDATES, RATE = (3, 4), 30, 0.1
 C = 10.0  # by what a unit changes
-SAME, NEARLY = 1e-12, 5e-3  # the largest difference between two paths, for the longest way
+SAME, NEARLY = 4e-13, 5e-3  # the largest difference between two paths, for the longest way
 # Weight decay has a unit of its own, and first guesses of the distance are here large enough to leave.
 CHANGED = {"weight_decay": 0.0, "r0": 0.01, "d0": 0.01}
 COUNTED = (48, 64)  # the matrix whose state and cost are counted
@@ -271,8 +269,16 @@ class Size:
         ]  # fmt: skip
         return " + ".join(part for part in parts if part) or "none"
 
+    def briefly(self):
+        """The same with n for the number of parameters."""
+        counts = (self.parameters, "n"), (self.rows, "rows"), (self.columns, "columns")
+        parts = [what if k == 1 else f"{k} {what}" for k, what in counts if k]
+        return " + ".join(parts + [str(self.numbers)] * bool(self.numbers)) or "none"
+
     def of(self, rows, columns):
-        return self.parameters * rows * columns + self.rows * rows + self.columns * columns + self.numbers
+        """How many numbers that are."""
+        matrix = self.parameters * rows * columns
+        return matrix + self.rows * rows + self.columns * columns + self.numbers
 
 
 class Cost(NamedTuple):
