@@ -169,6 +169,9 @@ class Deck(Cards):
         file = folder / f"{self.kind}-{name}.svg"
         file.write_bytes(svg)
         uri = f"/../{file.relative_to(Path(self.env.srcdir).parent).as_posix()}"
-        image = nodes.image("", uri=uri, alt=alt, width=f"{size[0]}", height=f"{size[1]}")
+        width, height = map(str, size)
+        image = nodes.image(
+            "", uri=uri, alt=alt, width=width, height=height, loading="lazy"
+        )  # fmt: skip
         line = nodes.paragraph("", "", *caption, classes=["caption"])
         return nodes.container("", image, line, classes=["card-picture"])
