@@ -2,6 +2,7 @@
 picture, and that what is measured of the rules agrees with theory.
 """
 
+import json
 import re
 from ast import literal_eval
 
@@ -316,7 +317,7 @@ def test_the_built_page_has_a_section_for_each_rule():
         assert section.find("img")["alt"] == optimizer_pictures.alt(name)
         assert section.find("math") and section.find("pre")
         terms = [term.get_text().rstrip(":") for term in section.select("dl.card-fields > dt")]
-        rate = [] if optimizer_pictures.is_average(name) else ["Rate"]
+        rate = [] if optimizer_pictures.is_average(name) else ["Rate", "Tuned"]
         assert terms == ["State", "Cost", *rate, "torch", "optax", "Keras", "Source"]
     signs = soup.select(".card-measured .card-sign")
     assert len(signs) == 6 * len(RULES)
@@ -577,3 +578,22 @@ def test_sgd_is_measured_as_it_is_on_the_page():
     assert rows["θ × 10"][0] == "η × 100" and rows["Axes turned"][0] == "●"
     assert rows["First step at 0.1"] == ("∝ g", "0.1 times the gradient")
     assert traits.answer(sgd, "slopes").verdict == "other"
+
+
+def test_tuned_rates_stand_on_the_card_as_their_span():
+    assert optimizer_cards.tuned_in_words([0.5, 0.012, 3.0]) == [
+        ("Tuned", "0.012 to 3, on three problems")
+    ]
+    assert optimizer_cards.tuned_in_words([0.5]) == [("Tuned", "0.5, on one problem")]
+    assert optimizer_cards.tuned_in_words(None) == []
+
+
+def test_the_built_cards_have_the_rates_that_the_table_found():
+    rates = json.loads((book.ROOT / "_build/ledger.json").read_text("utf-8"))["rates"]
+    page = BeautifulSoup(
+        (book.ROOT / "_build/html/reference/optimizers-card.html").read_text("utf-8"), "html.parser"
+    )
+    for name, found in rates.items():
+        (words,) = [text for _, text in optimizer_cards.tuned_in_words(found)]
+        assert words in page.find(id=name).get_text()
+    assert len(rates) == 30

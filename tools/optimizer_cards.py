@@ -8,9 +8,11 @@ anchor, and `{ref}` knows it as `optimizer-<name>`.
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 import types
+from pathlib import Path
 
 import numpy as np
 from docutils import nodes
@@ -278,6 +280,7 @@ class Optimizers(parts.Deck):
         fields = [("State", state_in_words(name)), ("Cost", cost_in_words(name))]
         if not pictures.is_average(name):
             fields.append(("Rate", said.fields.get("rate", "no default in torch, optax and Keras")))
+            fields += self.tuned(name)
         fields += [(FIELDS[lib], said.fields[lib]) for lib in [*LIBRARIES, "source"]]
         rows = list(parameters(name))
         return self.section(
@@ -290,6 +293,23 @@ class Optimizers(parts.Deck):
             *([parts.parameters_table(rows)] if rows else []),
             parts.field_list(fields),
         )
+
+    def tuned(self, name):
+        """The rates that the page with the table of results has found, if it has been executed."""
+        file = Path(self.env.app.outdir).parent / "ledger.json"  # as for the ledger of claims
+        if not file.is_file():
+            return []
+        self.env.note_dependency(str(file))
+        return tuned_in_words(json.loads(file.read_text("utf-8")).get("rates", {}).get(name))
+
+
+def tuned_in_words(rates):
+    """[("Tuned", words)] for the best rates on several problems; [] if there are none."""
+    if not rates:
+        return []
+    low, high = (pictures.number(rate) for rate in (min(rates), max(rates)))
+    span = low if low == high else f"{low} to {high}"
+    return [("Tuned", f"{span}, on {pictures.count(len(rates), 'problem')}")]
 
 
 class Overview(parts.Cards):
