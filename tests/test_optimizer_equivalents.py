@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import other_libraries
 import pytest
 import torch
 from test_optimizers import gradient_stream, steady_stream
@@ -177,29 +178,18 @@ def library(name, code=""):
 @contextmanager
 def double_precision(name):
     """Inside, optax, Keras and what torch keeps beside the parameters are in float64."""
-    if name == "torch":
-        before, rounds = torch.get_default_dtype(), torch.Tensor.bfloat16
-        torch.set_default_dtype(torch.float64)
-        torch.Tensor.bfloat16 = torch.Tensor.clone  # Muon rounds a matrix to it
-        try:
+    if name != "torch":
+        with other_libraries.double_precision(name):
             yield
-        finally:
-            torch.set_default_dtype(before)
-            torch.Tensor.bfloat16 = rounds
-    elif name == "optax":
-        import jax
-
-        with jax.enable_x64(True):
-            yield
-    else:
-        import keras
-
-        before = keras.config.floatx()
-        keras.config.set_floatx("float64")
-        try:
-            yield
-        finally:
-            keras.config.set_floatx(before)
+        return
+    before, rounds = torch.get_default_dtype(), torch.Tensor.bfloat16
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.bfloat16 = torch.Tensor.clone  # Muon rounds a matrix to it
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+        torch.Tensor.bfloat16 = rounds
 
 
 def losses_of(steps):
