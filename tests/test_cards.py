@@ -121,11 +121,15 @@ def test_a_docstring_fills_its_card(name):
         assert "object at 0x" not in f"{default} {allowed}"
 
 
-def test_the_built_page_has_a_section_for_each():
-    built = book.BUILD / "html" / "reference" / "schedules-card.html"
+def built_page(name):
+    built = book.BUILD / "html" / "reference" / f"{name}.html"
     if not built.exists():
         pytest.skip("the site is not built: run `make book`")
-    soup = BeautifulSoup(built.read_text("utf-8"), "html.parser")
+    return BeautifulSoup(built.read_text("utf-8"), "html.parser")
+
+
+def test_the_built_page_has_a_section_for_each():
+    soup = built_page("schedules-card")
     for name in NAMES:
         section = soup.find("section", id=name)
         assert section is not None, f"no section for {name}"
@@ -307,10 +311,7 @@ def test_the_body_on_a_card_run_by_itself_is_the_rule(name):
 
 
 def test_the_built_page_has_a_section_for_each_rule():
-    built = book.BUILD / "html" / "reference" / "optimizers-card.html"
-    if not built.exists():
-        pytest.skip("the site is not built: run `make book`")
-    soup = BeautifulSoup(built.read_text("utf-8"), "html.parser")
+    soup = built_page("optimizers-card")
     for name in CARDS:
         section = soup.find("section", id=name)
         assert section is not None, f"no section for {name}"
@@ -589,10 +590,8 @@ def test_tuned_rates_stand_on_the_card_as_their_span():
 
 
 def test_the_built_cards_have_the_rates_that_the_table_found():
-    rates = json.loads((book.ROOT / "_build/ledger.json").read_text("utf-8"))["rates"]
-    page = BeautifulSoup(
-        (book.ROOT / "_build/html/reference/optimizers-card.html").read_text("utf-8"), "html.parser"
-    )
+    page = built_page("optimizers-card")
+    rates = json.loads(book.LEDGER.read_text("utf-8"))["rates"]
     for name, found in rates.items():
         (words,) = [text for _, text in optimizer_cards.tuned_in_words(found)]
         assert words in page.find(id=name).get_text()
