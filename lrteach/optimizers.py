@@ -61,7 +61,8 @@ def sgd(theta, g, *, lr):
     tenth of its slope, and what is too much the largest curvature decides.
 
     :when: The baseline; with a falling rate also the last word in theory.
-    :torch: `SGD(lr)`
+    :rate: 0.001 in torch, 0.01 in Keras, by default
+    :torch: `SGD(params, lr)`
     :optax: `sgd(lr)`
     :keras: `SGD(lr)`
     :source: Cauchy 1847; stochastic gradients: Robbins & Monro 1951
@@ -81,7 +82,8 @@ def heavy_ball(theta, g, b, *, lr, momentum=0.9):
     is constant, another one after it changes.
 
     :when: Image networks with normalisation and a schedule; ill-conditioned problems without much noise.
-    :torch: `SGD(lr, momentum)`
+    :rate: 0.001 in torch, 0.01 in Keras, by default
+    :torch: `SGD(params, lr, momentum)`
     :optax: `sgd(lr, momentum)`
     :keras: `SGD(lr, momentum)`: the rate stands inside the sum
     :source: Polyak 1964, USSR Comput. Math. Math. Phys. 4(5), eq. (9)
@@ -100,7 +102,8 @@ def nesterov(theta, g, b, *, lr, momentum=0.9):
     as if it were 1. `theta` here is Nesterov's look-ahead point, where the gradient is taken.
 
     :when: As `heavy_ball`; it damps the steepest directions better.
-    :torch: `SGD(lr, momentum, nesterov=True)`
+    :rate: 0.001 in torch, 0.01 in Keras, by default
+    :torch: `SGD(params, lr, momentum, nesterov=True)`
     :optax: `sgd(lr, momentum, nesterov=True)`
     :keras: `SGD(lr, momentum, nesterov=True)`
     :source: Nesterov 1983; this form: Sutskever et al. 2013, section 2
@@ -120,9 +123,10 @@ def adagrad(theta, g, s, *, lr, eps=1e-10):
     s = 0, as torch does (optax and Keras start at 0.1).
 
     :when: Sparse features: rare coordinates keep a large rate.
-    :torch: `Adagrad(lr, eps=eps)`
-    :optax: `adagrad(lr, initial_accumulator_value=0)` (with eps in the root)
-    :keras: `Adagrad(lr, initial_accumulator_value=0)` (with eps in the root)
+    :rate: 0.01 in torch, 0.001 in Keras, by default
+    :torch: `Adagrad(params, lr, eps=eps)`
+    :optax: `adagrad(lr, initial_accumulator_value=0, eps=eps)` (with eps in the root)
+    :keras: `Adagrad(lr, initial_accumulator_value=0, epsilon=eps)` (with eps in the root)
     :source: Duchi, Hazan & Singer 2011, JMLR 12, the diagonal form
     """
     s = s + g * g
@@ -140,7 +144,8 @@ def rmsprop(theta, g, v, *, lr, alpha=0.99, eps=1e-8):
     (the lecture uses 0.9; optax by default puts eps inside the root).
 
     :when: Reinforcement learning and recurrent networks; elsewhere Adam has replaced it.
-    :torch: `RMSprop(lr, alpha, eps)`
+    :rate: 0.01 in torch, 0.001 in Keras, by default
+    :torch: `RMSprop(params, lr, alpha, eps)`
     :optax: `rmsprop(lr, decay=alpha, eps=eps, eps_in_sqrt=False)`
     :keras: `RMSprop(lr, rho=alpha, epsilon=eps)` (with eps in the root)
     :source: Tieleman & Hinton 2012, Coursera lecture 6.5 (there is no paper)
@@ -161,9 +166,10 @@ def adadelta(theta, g, v, u, *, lr, rho=0.9, eps=1e-6):
     rate at all; 0.1 is a tenth of its step. Both `eps` stand inside the root, as in the paper and in torch.
 
     :when: To see how a step gets the units of theta; seldom in practice.
-    :torch: `Adadelta(lr, rho, eps)`
+    :rate: 1 in torch, 0.001 in Keras, by default
+    :torch: `Adadelta(params, lr, rho, eps)`
     :optax: `adadelta(lr, rho, eps)`
-    :keras: `Adadelta(lr, rho, epsilon=eps)`
+    :keras: `Adadelta(lr, rho, eps)`
     :source: Zeiler 2012, arXiv:1212.5701, algorithm 1
     """
     v = rho * v + (1 - rho) * g * g
@@ -185,9 +191,10 @@ def adam(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8):
     the paper's algorithm 1 and in torch.
 
     :when: The usual first choice, where no weight decay is wanted.
-    :torch: `Adam(lr, betas, eps)`
-    :optax: `adam(lr, b1, b2, eps)`
-    :keras: `Adam(lr, beta_1, beta_2, epsilon)` (its eps meets the uncorrected root)
+    :rate: 0.001 in torch and Keras, by default
+    :torch: `Adam(params, lr, betas, eps)`
+    :optax: `adam(lr, *betas, eps)`
+    :keras: `Adam(lr, *betas, eps)` (its eps meets the uncorrected root)
     :source: Kingma & Ba 2015, arXiv:1412.6980, algorithm 1
     """
     beta1, beta2 = betas
@@ -208,9 +215,10 @@ def adamw(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0
     a step, as in torch: at 0.1, by a thousandth; in the paper the shrinkage is multiplied by the schedule but not by the base rate.
 
     :when: Transformers, and the first choice wherever weights should decay.
-    :torch: `AdamW(lr, betas, eps, weight_decay)`
-    :optax: `adamw(lr, b1, b2, eps, weight_decay=weight_decay)`
-    :keras: `AdamW(lr, weight_decay, beta_1, beta_2, epsilon)`
+    :rate: 0.001 in torch and Keras, by default
+    :torch: `AdamW(params, lr, betas, eps, weight_decay)`
+    :optax: `adamw(lr, *betas, eps, weight_decay=weight_decay)`
+    :keras: `AdamW(lr, weight_decay, *betas, eps)` (its eps meets the uncorrected root)
     :source: Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2
     """
     beta1, beta2 = betas
@@ -291,7 +299,8 @@ def signum(theta, g, m, *, lr, momentum=0.9):
 def lion(theta, g, m, *, lr, betas=(0.9, 0.99), weight_decay=0.0):
     r"""Lion: the sign of a mixture of the gradient and its longer average.
 
-    .. math:: \theta_t = (1-\eta\lambda)\,\theta_{t-1} - \eta\, \operatorname{sign}\big(\beta_1 m_{t-1} + (1-\beta_1) g_t\big)
+    .. math:: \begin{aligned} \theta_t = {}& (1-\eta\lambda)\,\theta_{t-1} \\
+        & - \eta\, \operatorname{sign}\big(\beta_1 m_{t-1} + (1-\beta_1) g_t\big) \end{aligned}
 
     .. math:: m_t = \beta_2 m_{t-1} + (1-\beta_2) g_t
 
@@ -300,9 +309,10 @@ def lion(theta, g, m, *, lr, betas=(0.9, 0.99), weight_decay=0.0):
     λ = 0.001 by default, Keras and the authors' code 0.
 
     :when: Large models, where half of Adam's state matters.
+    :rate: 0.001 in Keras, by default
     :torch: not there
-    :optax: `lion(lr, b1, b2, weight_decay=weight_decay)`
-    :keras: `Lion(lr, beta_1, beta_2)`
+    :optax: `lion(lr, *betas, weight_decay=weight_decay)`
+    :keras: `Lion(lr, *betas, weight_decay=weight_decay)`
     :source: Chen et al. 2023, arXiv:2302.06675, algorithm 2
     """
     beta1, beta2 = betas
@@ -324,7 +334,8 @@ def rprop(theta, g, before, s, *, t, lr, etas=(0.5, 1.2), step_sizes=(1e-6, 50))
     optax makes each step one update later, and not at all if the sign has changed by then.
 
     :when: Whole-batch training; noise in the gradients' signs makes all steps shrink.
-    :torch: `Rprop(lr, etas, step_sizes)`
+    :rate: 0.01 in torch, by default
+    :torch: `Rprop(params, lr, etas, step_sizes)`
     :optax: `rprop(lr, *etas, *step_sizes)` (one update later)
     :keras: not there
     :source: Riedmiller & Braun 1993, IEEE Int. Conf. Neural Networks, 586–591; this variant: Igel & Hüsken 2000
@@ -353,9 +364,10 @@ def amsgrad(theta, g, m, v, v_max, *, t, lr, betas=(0.9, 0.999), eps=1e-8):
     dominate for ever.
 
     :when: Rare large gradients that Adam forgets; in practice seldom better.
-    :torch: `Adam(lr, betas, eps, amsgrad=True)`
-    :optax: `amsgrad(lr, b1, b2, eps)` (the maximum of the corrected v)
-    :keras: `Adam(lr, amsgrad=True)` (its eps meets the uncorrected root)
+    :rate: 0.001 in torch and Keras, by default
+    :torch: `Adam(params, lr, betas, eps, amsgrad=True)`
+    :optax: `amsgrad(lr, *betas, eps)` (the maximum of the corrected v)
+    :keras: `Adam(lr, *betas, eps, amsgrad=True)` (its eps meets the uncorrected root)
     :source: Reddi, Kale & Kumar 2018, arXiv:1904.09237, algorithm 2
     """
     beta1, beta2 = betas
@@ -377,9 +389,10 @@ def adamax(theta, g, m, u, *, t, lr, betas=(0.9, 0.999), eps=1e-8):
     most about a step of 0.1. The paper has no eps; torch adds it to |g|, optax too.
 
     :when: Sparse gradients with rare large ones; embeddings.
-    :torch: `Adamax(lr, betas, eps)`
-    :optax: `adamax(lr, b1, b2, eps)`
-    :keras: `Adamax(lr, beta_1, beta_2, epsilon)` (eps beside the maximum)
+    :rate: 0.002 in torch, 0.001 in Keras, by default
+    :torch: `Adamax(params, lr, betas, eps)`
+    :optax: `adamax(lr, *betas, eps)`
+    :keras: `Adamax(lr, *betas, eps)` (eps beside the maximum)
     :source: Kingma & Ba 2015, arXiv:1412.6980, algorithm 2
     """
     beta1, beta2 = betas
@@ -394,16 +407,18 @@ def nadam(theta, g, m, v, c: number, *, t, lr, betas=(0.9, 0.999), eps=1e-8, mom
 
     .. math:: \mu_t = \beta_1\big(1 - \tfrac12\, 0.96^{\,t\psi}\big), \qquad c_t = 1 - \mu_1 \mu_2 \cdots \mu_t
 
-    .. math:: \theta_t = \theta_{t-1} - \frac{\eta}{\sqrt{\hat v_t} + \epsilon} \Big( \frac{1-\mu_t}{c_t}\, g_t + \frac{\mu_{t+1}}{1 - (1-c_t)\,\mu_{t+1}}\, m_t \Big)
+    .. math:: d_t = \frac{1-\mu_t}{c_t}\, g_t + \frac{\mu_{t+1}}{1 - (1-c_t)\,\mu_{t+1}}\, m_t, \qquad
+        \theta_t = \theta_{t-1} - \eta\, \frac{d_t}{\sqrt{\hat v_t} + \epsilon}
 
     m and v are Adam's, ψ is `momentum_decay`. `theta`, `g`, `m`, `v` share one shape and `c` is
     one number; `lr` is in units of theta: 0.1 is about a step of 0.1. As in torch, the momentum
     warms up; optax's `nadam` has a constant one.
 
     :when: As Adam; a little faster where curvature dominates noise.
-    :torch: `NAdam(lr, betas, eps, momentum_decay=momentum_decay)`
-    :optax: `nadam(lr, b1, b2, eps)` (constant momentum)
-    :keras: `Nadam(lr, beta_1, beta_2, epsilon)` (its `momentum_decay` is 1)
+    :rate: 0.002 in torch, 0.001 in Keras, by default
+    :torch: `NAdam(params, lr, betas, eps, momentum_decay=momentum_decay)`
+    :optax: `nadam(lr, *betas, eps)` (constant momentum)
+    :keras: `Nadam(lr, *betas, eps)` (its `momentum_decay` is 1)
     :source: Dozat 2016, ICLR workshop, "Incorporating Nesterov Momentum into Adam"
     """
     beta1, beta2 = betas
@@ -422,15 +437,18 @@ def radam(theta, g, m, v, *, t, lr, betas=(0.9, 0.999), eps=1e-8):
 
     .. math:: \rho_\infty = \frac{2}{1-\beta_2} - 1, \qquad \rho_t = \rho_\infty - \frac{2t\,\beta_2^t}{1-\beta_2^t}, \qquad r_t^2 = \frac{(\rho_t-4)(\rho_t-2)\,\rho_\infty}{(\rho_\infty-4)(\rho_\infty-2)\,\rho_t}
 
-    .. math:: \theta_t = \theta_{t-1} - \eta\, \hat m_t \begin{cases} r_t \sqrt{1-\beta_2^t} / (\sqrt{v_t} + \epsilon) & \rho_t > 5 \\ 1 & \text{else} \end{cases}
+    .. math:: \theta_t = \theta_{t-1} - \eta\, a_t \hat m_t, \qquad
+        a_t = \begin{cases} r_t \sqrt{1-\beta_2^t} / (\sqrt{v_t} + \epsilon) & \rho_t > 5 \\
+        1 & \text{else} \end{cases}
 
     m and v are Adam's; all arrays share one shape. `lr` has two units: the first updates (five
     with β₂ = 0.999) are momentum steps, where it is in units of theta² / loss; then it is in
     units of theta, and 0.1 is about a step of 0.1. `eps` meets the uncorrected root, as in torch.
 
     :when: As Adam, where you would rather not choose the length of a warm-up.
-    :torch: `RAdam(lr, betas, eps)`
-    :optax: `radam(lr, b1, b2, eps)` (its eps meets the corrected root)
+    :rate: 0.001 in torch, by default
+    :torch: `RAdam(params, lr, betas, eps)`
+    :optax: `radam(lr, *betas, eps)` (its eps meets the corrected root)
     :keras: not there
     :source: Liu et al. 2020, arXiv:1908.03265, algorithm 2
     """
@@ -459,7 +477,7 @@ def adabelief(theta, g, m, s, *, t, lr, betas=(0.9, 0.999), eps=1e-16):
 
     :when: As Adam, with gradients that are small but steady.
     :torch: not there
-    :optax: `adabelief(lr, b1, b2, eps=eps, eps_root=eps)`
+    :optax: `adabelief(lr, *betas, eps=eps, eps_root=eps)`
     :keras: not there
     :source: Zhuang et al. 2020, arXiv:2010.07468
     """
@@ -515,9 +533,10 @@ def lamb(theta, g, m, v, *, t, norm, lr, betas=(0.9, 0.999), eps=1e-6, weight_de
     default).
 
     :when: Transformers with batches of many thousands.
+    :rate: 0.001 in Keras, by default
     :torch: not there
-    :optax: `lamb(lr, b1, b2, eps, weight_decay=weight_decay)`
-    :keras: `Lamb(lr, beta_1, beta_2, epsilon, weight_decay=weight_decay)` (decay outside the ratio)
+    :optax: `lamb(lr, *betas, eps, weight_decay=weight_decay)`
+    :keras: `Lamb(lr, *betas, eps, weight_decay=weight_decay)` (decay outside the ratio)
     :source: You et al. 2020, arXiv:1904.00962, algorithm 2
     """
     beta1, beta2 = betas
@@ -538,7 +557,10 @@ def adafactor(
 
     .. math:: r_t = \beta_t r_{t-1} + (1-\beta_t) \operatorname{mean}_j g_t^2, \qquad c_t = \beta_t c_{t-1} + (1-\beta_t) \operatorname{mean}_i g_t^2, \qquad \beta_t = 1 - t^{-0.8}
 
-    .. math:: v_{ij} = \frac{r_i\, c_j}{\operatorname{mean}_i r_i}, \qquad u_t = \frac{g_t}{\sqrt{v}}, \qquad \theta_t = (1-\eta\lambda)\,\theta_{t-1} - \max(\epsilon_2, \operatorname{rms}\theta_{t-1})\, \min(\eta, t^{-1/2})\, \frac{u_t}{\max(1, \operatorname{rms}(u_t)/d)}
+    .. math:: v_{ij} = \frac{r_i\, c_j}{\operatorname{mean}_i r_i}, \qquad u_t = \frac{g_t}{\sqrt{v}}, \qquad
+        \alpha_t = \max(\epsilon_2, \operatorname{rms}\theta_{t-1})\, \min(\eta, t^{-1/2})
+
+    .. math:: \theta_t = (1-\eta\lambda)\,\theta_{t-1} - \alpha_t\, \frac{u_t}{\max(1, \operatorname{rms}(u_t)/d)}
 
     One layer's `theta` and `g` share one shape; `r` is (rows, 1) and `c` (1, columns) of its last
     two axes. A layer with one axis keeps its whole v in `r`. `lr` has no unit: 0.1 moves a layer
@@ -548,9 +570,10 @@ def adafactor(
     1.2e-7.
 
     :when: Large transformers, when memory for Adam's v is missing.
-    :torch: `Adafactor(lr, beta2_decay, eps=(eps1, eps2), d=d, weight_decay=weight_decay)`
-    :optax: `adafactor(lr, ...)` (another set of defaults, factored from 128 columns on)
-    :keras: `Adafactor(lr, beta_2_decay, epsilon_1, epsilon_2, clip_threshold=d)`
+    :rate: 0.01 in torch, 0.001 in Keras, by default
+    :torch: `Adafactor(params, lr, beta2_decay, eps=(eps1, eps2), d=d, weight_decay=weight_decay)`
+    :optax: `adafactor(lr)` (another set of defaults, factored from 128 columns on)
+    :keras: `Adafactor(lr, beta2_decay, eps1, eps2, d)` (its eps₁ is added to g²)
     :source: Shazeer & Stern 2018, arXiv:1804.04235, algorithms 4 and 5
     """
     beta = 1 - t**beta2_decay
@@ -586,9 +609,12 @@ def muon(
     NS, and torch rounds NS to bfloat16. optax corrects the bias of M, which mixes G otherwise.
 
     :when: Hidden matrices of transformers and dense networks.
-    :torch: `Muon(lr, weight_decay, momentum, ns_steps=ns_steps)`, for matrices only
-    :optax: `contrib.muon(lr, beta=momentum, weight_decay=weight_decay)` (with bias correction)
-    :keras: `Muon(lr, ...)` (steps 0.2·√max(rows, columns) times as long; other shapes by Adam)
+    :rate: 0.001 in torch and Keras, by default
+    :torch: `Muon(params, lr, weight_decay, momentum, ns_steps=ns_steps)`, for matrices only
+    :optax: `contrib.muon(lr, beta=momentum, weight_decay=weight_decay, ns_steps=ns_steps)`
+        (with bias correction; rows are inputs)
+    :keras: `Muon(lr, momentum=momentum, weight_decay=weight_decay, ns_steps=ns_steps)`
+        (its factor is 0.2·√max(rows, columns); other shapes by Adam)
     :source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; with weight decay: Liu et al. 2025, arXiv:2502.16982
     """
     if len(shape) < 2:
@@ -638,7 +664,8 @@ def schedule_free_sgd(
     form, at θ. A warm-up is a schedule. optax computes x from θ and z and cannot have momentum 0.
 
     :when: The length of the run is open and you want one rate.
-    :torch: `schedulefree.SGDScheduleFree(lr, momentum, weight_decay)`, the authors' package
+    :rate: 1 in the authors' package and optax, by default
+    :torch: `schedulefree.SGDScheduleFree(params, lr, momentum, weight_decay)`, the authors' package
     :optax: `contrib.schedule_free_sgd(lr, b1=momentum, weight_decay=weight_decay)`
     :keras: not there
     :source: Defazio et al. 2024, arXiv:2405.15682
@@ -665,9 +692,12 @@ def schedule_free_adamw(
     decay acts at θ, as in the authors' package.
 
     :when: As AdamW, with an open end.
-    :torch: `schedulefree.AdamWScheduleFree(lr, betas, eps, weight_decay)`, the authors' package
-    :optax: `contrib.schedule_free_adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)`
-    :keras: `ScheduleFreeAdamW(lr, ...)`
+    :rate: 0.0025 in the authors' package, optax and Keras, by default
+    :torch: `schedulefree.AdamWScheduleFree(params, lr, betas, eps, weight_decay)`,
+        the authors' package
+    :optax: `contrib.schedule_free_adamw(lr, None, *betas, eps, weight_decay)`
+    :keras: `ScheduleFreeAdamW(lr, *betas, eps)`
+        (on JAX; on torch, Keras 3.15 finds x from the new z, which is another path)
     :source: Defazio et al. 2024, arXiv:2405.15682, algorithm 1
     """
     beta1, beta2 = betas
@@ -694,6 +724,7 @@ def dog(theta, g, start: point, r: number, s: number, *, norm, dot, lr, r0=1e-6,
     The authors evaluate an average: `tail_average(dog)` or `ema(dog)`.
 
     :when: Fine-tuning, or a first run on a new problem, when no rate is known.
+    :rate: 1 in optax, by default
     :torch: `dog.DoG`, the authors' package
     :optax: `contrib.dog(lr, init_step=("heuristic", r0), eps=eps)`
     :keras: not there
@@ -721,7 +752,8 @@ def dadapt_sgd(
     skipped (the authors' package divides by zero).
 
     :when: A first run on a new problem, when no rate is known.
-    :torch: `dadaptation.DAdaptSGD(lr, momentum, d0=d0)`, the authors' package
+    :rate: 1 in the authors' package, by default
+    :torch: `dadaptation.DAdaptSGD(params, lr, momentum, d0=d0)`, the authors' package
     :optax: not there
     :keras: not there
     :source: Defazio & Mishchenko 2023, arXiv:2301.07733
@@ -755,7 +787,9 @@ def dadapt_adam(
     first d underflows.
 
     :when: As Adam, when no rate is known.
-    :torch: `dadaptation.DAdaptAdam(lr, betas, eps, weight_decay, decouple=True, d0=d0)`, the authors' package
+    :rate: 1 in the authors' package and optax, by default
+    :torch: `dadaptation.DAdaptAdam(params, lr, betas, eps, weight_decay, decouple=True, d0=d0)`,
+        the authors' package
     :optax: `contrib.dadapt_adamw(lr, betas, eps, estim_lr0=d0)` (with bias correction)
     :keras: not there
     :source: Defazio & Mishchenko 2023, arXiv:2301.07733, the form for Adam
@@ -792,8 +826,11 @@ def prodigy(
     float16 the first d underflows.
 
     :when: As AdamW, when no rate is known; adapters for image models.
-    :torch: `prodigyopt.Prodigy(lr, betas, eps=eps, weight_decay=weight_decay, d0=d0, d_coef=d_coef)`, the authors' package
-    :optax: `contrib.prodigy(lr, betas, eps=eps, estim_lr0=d0, estim_lr_coef=d_coef)` (with bias correction)
+    :rate: 1 in the authors' package and optax, by default
+    :torch: `prodigyopt.Prodigy(params, lr, betas, None, eps, weight_decay, d0=d0, d_coef=d_coef)`,
+        the authors' package
+    :optax: `contrib.prodigy(lr, betas, eps=eps, estim_lr0=d0, estim_lr_coef=d_coef)`
+        (with bias correction)
     :keras: not there
     :source: Mishchenko & Defazio 2024, arXiv:2306.06101, the form for Adam
     """

@@ -520,7 +520,7 @@ def ema(rule, decay=0.999):
     :when: The end of a run is noisy and you cannot, or will not, let the rate decay.
     :torch: `swa_utils.AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))`
     :optax: `ema(decay)` on the parameters (it starts at zero, with a correction)
-    :keras: `use_ema=True, ema_momentum=decay` (it starts at the first parameters)
+    :keras: `use_ema=True, ema_momentum=decay`
     :source: Polyak & Juditsky 1992, SIAM J. Control Optim. 30(4), for the plain mean; as a moving average: Tarvainen & Valpola 2017, arXiv:1703.01780
     """
     return _averaged(ema, rule, "decay", decay, _ema_share)

@@ -52,7 +52,7 @@ from lrteach.schedules import Feedback, Schedule
 from lrteach.sweep_files import SweepFile
 from lrteach.training import as_schedule, check_arguments, default_loss, device, tensors, train
 
-__all__ = ["sweep", "Sweep"]
+__all__ = ["sweep", "Sweep", "tolerance"]
 
 # A chunk is what one core trains at once. More rows amortise more of Python, until theta no longer
 # fits into the core's cache; so a chunk has at most so many numbers in theta ...
@@ -215,6 +215,10 @@ class Sweep:
         broken = self.lrs[(self.lrs > self.best) & ~(typical < half)]
         return float(broken.min()) if len(broken) else math.inf
 
+    def tolerance(self, worse=1.1):
+        """How far off the best rate may be: `tolerance` of the validation losses."""
+        return tolerance(self.lrs, self.val_loss, worse)
+
     def to_dataframe(self):
         """One row for each run, as a pandas DataFrame."""
         import pandas
@@ -261,6 +265,49 @@ class Sweep:
             f"{self.lrs.max():g}, {S} seeds, {self.config['steps']} steps; {lost} of {K * S} runs "
             "diverged>"
         )
+
+
+def tolerance(lrs, losses, worse=1.1):
+    """By what factors the best rate may be too large or too small: (down, up), both >= 1.
+
+    Between lrs[best] / down and lrs[best] * up, and nowhere between them, is the loss (the median
+    over seeds) more than `worse` times its least. Between two rates it is taken to be a power of
+    the rate; next to a rate that diverged, the last good rate is the end. A factor is infinite
+    where the rates end before the loss is so high.
+
+    Parameters
+    ----------
+    lrs : (K,) rates > 0, in any order
+    losses : (K,) or (K, S), one column per seed; infinite or NaN for a run that diverged
+    worse : float > 1
+        1.1 allows a loss 10 % above the least.
+    """
+    lrs, losses = np.asarray(lrs, np.float64), np.asarray(losses, np.float64)
+    if lrs.ndim != 1 or losses.shape[:1] != lrs.shape or not (lrs > 0).all():
+        raise ValueError("a tolerance needs K rates > 0, and losses of shape (K,) or (K, S)")
+    if not 1 < worse < math.inf:
+        raise ValueError(f"worse={worse!r} is not allowed: worse must be finite and > 1")
+    order = np.argsort(lrs)
+    typical = losses[order].reshape(len(lrs), -1)
+    typical = np.median(np.where(np.isnan(typical), np.inf, typical), axis=1)
+    best = int(np.argmin(typical))
+    if not 0 < typical[best] < math.inf:
+        raise ValueError(f"a share of the least loss, {typical[best]:g}, says nothing")
+    # Heights above the least loss and distances from the best rate, both as logarithms.
+    heights = np.log(typical / typical[best])
+    places = np.log(lrs[order] / lrs[order][best])
+    down = _first_crossing(-places[best::-1], heights[best::-1], math.log(worse))
+    return math.exp(down), math.exp(_first_crossing(places[best:], heights[best:], math.log(worse)))
+
+
+def _first_crossing(places, heights, level):
+    """Where the line through (places, heights), which starts at height 0, first crosses `level`."""
+    above = np.flatnonzero(heights > level)
+    if len(above) == 0:
+        return math.inf
+    i = above[0]
+    share = (level - heights[i - 1]) / (heights[i] - heights[i - 1])
+    return float(places[i - 1] + share * (places[i] - places[i - 1]))
 
 
 def sweep(

@@ -169,6 +169,14 @@ def test_ledger_has_every_claim_with_its_chapter(tree):
     assert json.loads((tree / "_build/ledger.json").read_text())["claims"] == rows
 
 
+def test_ledger_keeps_tuned_rates_for_the_cards(tree):
+    rates = {"sgd": [0.1, 0.5]}
+    show = "from IPython.display import display\ndisplay({%r: %r, 'text/plain': 'x'}, raw=True)"
+    write_chapter(tree, show % (book.RATES_MIME, rates))
+    book.write_ledger(book.execute())
+    assert json.loads((tree / "_build/ledger.json").read_text())["rates"] == rates
+
+
 def test_pages_are_listed_in_the_order_in_which_they_are_read(tree):
     (tree / "_toc.yml").write_text("parts:\n  - chapters:\n    - file: b/two\n    - file: a/one\n")
     assert book.in_reading_order(["a/one", "x/new", "b/two"]) == ["b/two", "a/one", "x/new"]

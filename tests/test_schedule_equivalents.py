@@ -10,7 +10,6 @@ import inspect
 import os
 import re
 import warnings
-from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from math import inf, nan
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_libraries import double_precision
 from torch.optim import lr_scheduler
 
 from lrteach import schedules
@@ -122,28 +122,6 @@ def library(name):
         return {**vars(keras.optimizers.schedules), "ReduceLROnPlateau": callback}
     os.environ["HF_HUB_OFFLINE"] = "1"
     return vars(pytest.importorskip("transformers.optimization"))
-
-
-@contextmanager
-def double_precision(name):
-    """Inside, optax and Keras compute in float64, as torch's schedulers do."""
-    if name == "optax":
-        import jax
-
-        with jax.enable_x64(True):
-            yield
-    elif name == "keras":
-        import keras
-
-        before = keras.config.floatx()
-        keras.config.set_floatx("float64")
-        try:
-            yield
-        finally:
-            keras.config.set_floatx(before)
-    else:
-        with nullcontext():
-            yield
 
 
 def sgd(lr, **more):

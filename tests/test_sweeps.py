@@ -31,7 +31,7 @@ from lrteach.batched import DenseStack, MappedStack, can_be_dense, train_togethe
 from lrteach.models import initialise, linear_model, mlp
 from lrteach.optimizers import adam, adamw, heavy_ball, sgd
 from lrteach.schedules import Schedule, cosine, warmup
-from lrteach.sweeps import Sweep
+from lrteach.sweeps import Sweep, tolerance
 
 GPU = torch.cuda.is_available()
 ROOT = Path(__file__).parents[1]
@@ -226,6 +226,50 @@ def test_cliff_is_where_half_of_the_gain_is_lost():
     assert made_up([[0.5], [1.9], [0.2], [0.3], [0.1]], lrs).cliff == math.inf  # not below best
     unsorted = made_up([[math.inf], [0.2], [1.9], [1.2], [0.5]], [16, 2, 1, 8, 4])
     assert (unsorted.best, unsorted.cliff) == (2, 8)
+
+
+def test_tolerance_is_where_the_median_crosses_ten_per_cent():
+    lrs = np.geomspace(0.01, 100, 9)
+    valley = np.exp(np.log(lrs) ** 2)  # the log of the loss is a parabola in the log of the rate
+    fine = np.geomspace(0.01, 100, 4001)
+    root = math.exp(math.sqrt(math.log(1.1)))
+    assert tolerance(fine, np.exp(np.log(fine) ** 2)) == pytest.approx((root, root), rel=1e-3)
+    # between two rates a power: the first step away from 1 is one power of 10 ** 0.5
+    power = math.log(10) / 2
+    edge = math.exp(math.log(1.1) / power)
+    assert tolerance(lrs, valley) == pytest.approx((edge, edge))
+    shuffled = np.random.default_rng(0).permutation(9)
+    assert tolerance(lrs[shuffled], valley[shuffled]) == pytest.approx((edge, edge))
+    seeds = np.stack([valley, valley, np.full(9, 1e9)], axis=1)  # the median decides
+    assert tolerance(lrs, seeds) == pytest.approx((edge, edge))
+
+
+def test_tolerance_ends_at_the_last_good_rate_beside_a_divergence_or_nowhere():
+    assert tolerance([1, 2, 4, 8], [1.05, 1.0, 1.0, math.inf]) == (math.inf, 2)
+    assert tolerance([1, 2, 4], [math.nan, 1.0, 1.2], worse=1.2) == (1, math.inf)
+    assert (
+        tolerance([1, 2, 4, 8], [1.0, 1.3, 1.0, 1.0], worse=1.2)[1] < 2
+    )  # what lies behind a hill is lost
+    result = made_up([[1.2], [0.5], [0.5], [math.inf]], [1, 2, 4, 8])
+    assert result.tolerance()[1] == 2
+    assert result.tolerance() == tolerance(result.lrs, result.val_loss)
+    assert result.tolerance(worse=1.5)[0] > result.tolerance()[0]
+
+
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ({"lrs": [0.0, 1.0]}, "rates > 0"),
+        ({"lrs": [1.0]}, "losses of shape"),
+        ({"losses": [math.inf, math.inf]}, "least loss, inf"),
+        ({"losses": [0.0, 1.0]}, "least loss, 0"),
+        ({"worse": 1.0}, "worse=1.0"),
+        ({"worse": math.inf}, "worse=inf"),
+    ],
+)
+def test_a_tolerance_that_would_say_nothing_is_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
+        tolerance(**{"lrs": [1.0, 2.0], "losses": [1.0, 2.0]} | bad)
 
 
 def test_best_val_loss_is_the_lowest_that_was_measured_after_an_update():

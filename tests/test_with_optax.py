@@ -4,11 +4,8 @@ JAX is loaded by the first of these tests and not before, and this file is among
 fork, which JAX does not like.
 """
 
-import re
-
 import numpy as np
 import pytest
-import torch
 from test_optimizers import gradient_stream, steady_stream
 
 from lrteach.optimizers import (
@@ -361,21 +358,3 @@ def test_ema_of_optax_starts_at_zero_and_corrects_the_bias():
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-12)
     assert np.abs(ours[2] - theirs[2]).max() > 1e-3
     assert_same_path(ours[-1:], np.array(theirs[-1:]), tolerance=1e-4)  # 0.9¹²⁰ of the start
-
-
-def test_the_card_names_only_what_torch_and_optax_have():
-    from lrteach import optimizers
-
-    spaces = {"torch": [torch.optim, torch.optim.swa_utils], "optax": [optax, contrib]}
-    named = {"torch": set(), "optax": set()}
-    for each in (getattr(optimizers, name) for name in optimizers.__all__):
-        for field, text in re.findall(
-            r":(torch|optax): (.*)", getattr(each, "__doc__", None) or ""
-        ):
-            if text.endswith("the authors' package"):
-                continue
-            for name in re.findall(r"(\w+)\(", text):
-                named[field].add(name)
-                assert any(hasattr(space, name) for space in spaces[field]), (each, field, name)
-    assert {"Rprop", "Muon", "AveragedModel"} <= named["torch"]
-    assert {"lion", "prodigy", "schedule_free_sgd"} <= named["optax"]

@@ -28,6 +28,8 @@ RECORDED = ROOT / "tests" / "recorded"
 CACHE = BUILD / ".jupyter_cache"  # where jupyter-book looks for it
 STATE = BUILD / "executed.json"
 LEDGER = BUILD / "ledger.json"
+# What a page may leave for the cards of optimizers: {rule: [its tuned rate, on each problem]}.
+RATES_MIME = "application/vnd.lrteach.rates+json"
 TIMEOUT = 120  # seconds a cell
 
 # Two kernels with one thread each are twice as fast as one after the other with two.
@@ -251,25 +253,29 @@ def title_of(notebook):
     return "untitled"
 
 
-def claims_of(notebook):
-    """All claims in the outputs of an executed notebook, in their order."""
-    from lrteach.claims import MIME
-
+def outputs_of(notebook, mime):
+    """All outputs of this type in an executed notebook, in their order."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
+    return [o["data"][mime] for o in outputs if mime in o.get("data", {})]
 
 
 def write_ledger(notebooks):
-    """Gather the claims of all chapters for the page `claims`. Exits when an anchor is not unique."""
-    rows = []
+    """Gather all claims for the page `claims`, and tuned rates. Exits if an anchor is not unique."""
+    from lrteach.claims import MIME
+
+    rows, rates = [], {}
     for name in in_reading_order(notebooks):
         notebook, seen = notebooks[name], set()
-        for claim in claims_of(notebook):
+        for table in outputs_of(notebook, RATES_MIME):
+            rates |= table
+        for claim in outputs_of(notebook, MIME):
             if claim["id"] in seen:
                 sys.exit(f"{name}: two claims share the anchor {claim['id']!r}: rename one")
             seen.add(claim["id"])
             rows.append({"chapter": name, "title": title_of(notebook), **claim})
-    write_atomically(LEDGER, json.dumps({"claims": rows}, indent=1, ensure_ascii=False))
+    write_atomically(
+        LEDGER, json.dumps({"claims": rows, "rates": rates}, indent=1, ensure_ascii=False)
+    )
     return rows
 
 

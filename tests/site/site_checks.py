@@ -120,10 +120,17 @@ UNREACHABLE = """() => [...document.querySelectorAll('body *')].filter(e =>
     e.getAttribute('tabindex') === null && !e.querySelector('a[href], button, [tabindex="0"]')
 ).map(e => `${e.tagName.toLowerCase()}.${e.className} "${e.textContent.trim().slice(0, 40)}"`)"""
 
-IMAGES = """() => [...document.images].map(i => ({
-    src: i.getAttribute('src') || '', alt: i.getAttribute('alt'), loaded: i.complete && i.naturalWidth > 0,
-    decorative: !!i.closest('[aria-hidden=true], [role=presentation], [role=none], .navbar-brand'),
-}))"""
+# Images that wait until they come into sight are called for.
+IMAGES = """async () => {
+    const images = [...document.images];
+    const lazy = images.filter(i => i.loading === 'lazy');
+    for (const image of lazy) image.loading = 'eager';
+    await Promise.all(lazy.map(image => image.decode().catch(() => 0)));
+    return images.map(i => ({
+        src: i.getAttribute('src') || '', alt: i.getAttribute('alt'), loaded: i.complete && i.naturalWidth > 0,
+        decorative: !!i.closest('[aria-hidden=true], [role=presentation], [role=none], .navbar-brand'),
+    }));
+}"""
 
 
 # What a page shows: the letters of its main text, and the parts of it that cannot be seen.
@@ -155,12 +162,13 @@ def check_page(browser, base, path, folder):
     page.wait_for_timeout(100)  # what scripts ask for after the load
 
     asked = sorted({url for url in requests if not url.startswith(("data:", "blob:"))})
-    problems += [f"foreign request: {url}" for url in asked if not url.startswith(base)]
     problems += check_size(folder, [url for url in asked if url.startswith(base)], base)
     shown = page.evaluate(SHOWN)
     page.evaluate(UNFOLD)
     problems += check_text(page.evaluate(TEXT))
     problems += check_images(page.evaluate(IMAGES))
+    foreign = [url for url in requests if not url.startswith((base, "data:", "blob:"))]
+    problems += [f"foreign request: {url}" for url in sorted(set(foreign))]
     problems += check_axe(page, "light")
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(50)

@@ -19,6 +19,7 @@ GOOD = """<!DOCTYPE html>
 <h1>A page</h1>
 <p>The rate <math alttext="\\eta"><mi>η</mi></math> costs 5 $ and <code>x = "$a_1$ \\frac"</code>.</p>
 <p><img src="figure.png" width="40" height="40" alt="Loss falls, then levels off"></p>
+<p style="margin-top: 9000px"><img src="figure.png?3" loading="lazy" width="40" height="40" alt="Loss falls later"></p>
 <p><a href="#claim-one">a claim</a> and <a href="reference/claims.html">all of them</a></p>
 <div id="claim-one">✓ holds</div>
 <!-- here -->
@@ -67,6 +68,16 @@ MISTAKES = {
     ),
     "picture that is not there": (
         '<img src="gone.png" alt="Nothing to be seen">', "image does not load: gone.png",
+    ),
+    "picture that is not there, far below": (
+        '<div style="height: 20000px"></div>'
+        '<img src="late.png" loading="lazy" width="9" height="9" alt="Nothing, later">',
+        "image does not load: late.png",
+    ),
+    "picture from elsewhere, far below": (
+        '<div style="height: 20000px"></div>'
+        '<img src="https://example.invalid/c.png" loading="lazy" width="9" height="9" alt="Not ours">',
+        "foreign request: https://example.invalid/c.png",
     ),
     "contrast in light": (
         '<p style="color: #ccc; background: #fff">pale</p>', "axe (light): color-contrast",
