@@ -24,8 +24,8 @@ _HOMES = {
     "Sweep": "sweeps",
 }
 _MODULES = (
-    "autodiff", "batched", "checks", "claims", "data", "diagnosis", "diagnosis_cases", "doctor",
-    "interactive", "kernels", "logs", "models", "optimizers", "plots", "problems", "range_tests", "rules",
+    "autodiff", "batched", "checks", "claims", "curve_shapes", "data", "diagnosis", "diagnosis_cases",
+    "doctor", "interactive", "kernels", "logs", "models", "optimizers", "plots", "problems", "range_tests", "rules",
     "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 
