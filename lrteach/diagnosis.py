@@ -239,9 +239,17 @@ def _sure(ratio):
 
 
 def _broken(look):
+    """A loss that is not finite."""
     at = look.main.broken_at
-    look.marks.append((at, "not finite"))
-    return [_verdict(DIVERGING, 1.0, [f"The loss is not finite from step {at:g} on."])]
+    after = int((look.main.steps > at).sum())
+    says = f"The loss is not finite at step {at:g}"
+    if math.isfinite(at):
+        look.marks.append((at, "not finite"))
+    return [
+        _verdict(DIVERGING, 0.7, [f"{says}; {after} values after it are."])
+        if after
+        else _verdict(DIVERGING, 1.0, [f"{says}, and no value follows that is."])
+    ]
 
 
 def _diverging(look):
@@ -275,18 +283,18 @@ def _gradients(look):
     if steep > STEEP:
         says = f"The first gradients are {steep:.3g} times the loss; {STEEP:g} is much."
         found.append(_verdict(EXPLODING_GRADIENTS, _sure(2 * steep / STEEP), [says]))
-    elif grown > GROWN:
+    elif grown > GROWN and g.values.max() > STEEP * start:  # not from a plateau
         at = g.steps[np.argmax(g.values)]
         look.marks.append((at, "longest gradient"))
         says = f"At step {at:g} the gradient is {grown:.3g} times as long as at first."
         found.append(_verdict(EXPLODING_GRADIENTS, 0.9 * _sure(grown / GROWN), [says]))
     level = np.median(np.abs(curve.values)) if len(curve) >= POINTS else 0.0
     if len(g) >= POINTS and level > 0:
-        flat = np.median(g.values) / level
-        _, features = shape(look, curve)
+        early = g.values[look.share(g.steps) <= 0.1]
+        flat = np.median(early if len(early) else g.values) / level
         calm = curve.values.max() < 2 * abs(curve.values[0])  # and not because the loss is huge
-        if flat < FLAT and features["drop"] < 0.5 and calm:
-            says = f"The gradient is {flat:.1g} times the loss, which has fallen by {features['drop']:.0%} only."
+        if flat < FLAT and calm:
+            says = f"In the first tenth of the run the gradient is {flat:.1g} times the loss."
             found.append(_verdict(VANISHING_GRADIENTS, _sure(2 * FLAT / max(flat, 1e-12)), [says]))
     return found
 
@@ -383,7 +391,10 @@ def _warmup(look):
         if rates[:5].max() < LARGE * rates.max():
             return []
     x, y = look.share(curve.steps), curve.values
-    start, top, at = y[0], y[x <= 0.05].max(), int(np.argmax(y[x <= 0.05]))
+    head = y[x <= 0.05]
+    if not len(head):
+        return []
+    start, top, at = y[0], head.max(), int(np.argmax(head))
     jump = (top - start) / max(abs(start), 1e-300)
     means, _ = windows(x, y)
     under = np.flatnonzero(means[1:] <= start)

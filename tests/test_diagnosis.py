@@ -165,6 +165,14 @@ def test_a_divergence_is_seen_in_three_losses():
     assert diagnose([{"loss": 1.0}, {"loss": 5.0}, {"loss": math.nan}]).symptom == DIVERGING
 
 
+def test_one_value_that_is_not_finite_is_less_sure_than_an_end():
+    rows = [{"step": t, "loss": math.inf if t == 50 else 1 / (t + 1)} for t in range(100)]
+    once, ended = diagnose(rows), diagnose(rows[:51])
+    assert once.symptom == ended.symptom == DIVERGING
+    assert once.confidence < ended.confidence
+    assert "49 values after it are" in str(once)
+
+
 def test_noise_of_the_validation_loss_is_no_overfitting():
     noisy = made(sound, lambda u: sound(u) + shaking(0.3)(u), lr=flat)
     assert OVERFITTING not in symptoms(diagnose(noisy))
@@ -242,7 +250,7 @@ def test_a_gradient_that_grows_explodes():
 
 
 def test_a_small_gradient_after_a_fall_is_success():
-    good = made(lambda u: 1e-3 + 2.3 * np.exp(-100 * u), grad=lambda u: 1e-7 * flat(u), noise=0)
+    good = made(lambda u: 1e-3 + 2.3 * np.exp(-100 * u), grad=lambda u: np.exp(-100 * u), noise=0)
     assert VANISHING_GRADIENTS not in symptoms(diagnose(good))
 
 
@@ -250,6 +258,15 @@ def test_vanished_gradients_are_seen_where_the_loss_does_not_move_at_all():
     table = pd.DataFrame({"loss": [2.3] * 50, "grad_norm": [1e-9] * 50})
     assert diagnose(table).symptom == VANISHING_GRADIENTS
     assert diagnose(table[["loss"]]).symptom == NOT_ENOUGH
+
+
+def test_a_gradient_that_was_next_to_nothing_first_has_vanished_and_not_exploded():
+    def late(u):
+        return 2.3 - np.maximum(u - 0.7, 0)
+
+    found = diagnose(made(late, grad=lambda u: np.where(u < 0.7, 1e-6, 0.5), noise=0.01))
+    assert found.symptom == VANISHING_GRADIENTS
+    assert EXPLODING_GRADIENTS not in symptoms(found)
 
 
 def test_small_updates_make_a_low_rate_surer():
@@ -439,3 +456,36 @@ def test_a_run_is_diagnosed():
     }  # fmt: skip
     assert diagnose(runs[1e-3]).symptom == RATE_TOO_LOW
     assert diagnose(runs[1e9]).symptom in (DIVERGING, RATE_TOO_HIGH)
+
+
+# --- How often it is right -------------------------------------------------------------------------
+
+
+def test_runs_that_were_held_out_are_diagnosed():
+    """A few of the runs that the chapter measures with: other data and models than were used here."""
+    from lrteach import diagnosis_cases as cases
+    from lrteach.optimizers import adam
+
+    task = next(t for t in cases.TASKS if t.part == "held out")
+    runs = cases._family(task, adam, 16) + cases._overfitted(task, adam, 16)
+    assert len(runs) > 80
+    assert all(case.labels and set(case.labels) <= set(SYMPTOMS) and case.why for case in runs)
+    assert {RATE_TOO_LOW, RATE_TOO_HIGH, NOTHING_WRONG, OVERFITTING} <= {c.labels[0] for c in runs}
+    table = cases.confusion(runs)
+    assert table.to_numpy().sum() == len(runs)
+    right = sum(table.loc[symptom, symptom] for symptom in table.index if symptom in table)
+    assert right / len(runs) > 0.85
+    blind = cases.confusion(runs, without=("lr", "val_loss"))
+    assert sum(blind.loc[s, s] for s in blind.index if s in blind) < right
+
+
+def test_no_data_and_no_model_are_in_both_parts():
+    from lrteach.diagnosis_cases import TASKS, labelled_runs
+
+    for part, other in (("fit", "held out"), ("held out", "fit")):
+        data = {t.name.split(",")[0] for t in TASKS if t.part == part} - {"regression"}
+        assert not data & {t.name.split(",")[0] for t in TASKS if t.part == other}
+    shapes = {p: {str(t.model()) for t in TASKS if t.part == p} for p in ("fit", "held out")}
+    assert not shapes["fit"] & shapes["held out"]
+    with pytest.raises(ValueError, match="part='all' is not allowed"):
+        labelled_runs("all")
