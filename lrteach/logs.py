@@ -9,9 +9,11 @@ long log an even sample is kept, so memory is bounded whatever its length.
 """
 
 import csv
+import io
 import json
 import math
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from numbers import Real
@@ -104,14 +106,14 @@ class Log:
     )
 
     def _of(self, name):
-        return self.series.get(name) or Series(np.zeros(0), np.zeros(0), 0)
+        return self.series.get(name, Series(np.zeros(0), np.zeros(0), 0))
 
     def __repr__(self):
         found = ", ".join(f"{len(s)} of {name}" for name, s in self.series.items())
         return f"<Log {self.source}: {found}>"
 
 
-def read_log(source, columns=None):
+def read_log(source, columns=None, progress=False):
     """Read the log of a run.
 
     Parameters
@@ -122,6 +124,8 @@ def read_log(source, columns=None):
     columns : dict of str to str, or None
         For what is not recognised by its name: "step", "loss", "val_loss", "lr", "grad_norm",
         "accuracy", "val_accuracy" or "update_ratio", and the column it is in.
+    progress : bool
+        Show a progress bar in a terminal, for a file that takes longer than a second.
 
     Returns
     -------
@@ -147,7 +151,7 @@ def read_log(source, columns=None):
         raise LogError(f"source must be a path, a table or a run, not {type(source).__name__}")
     path = Path(source)
     try:
-        return _of_path(path, columns)
+        return _of_path(path, columns, progress)
     except LogError as error:
         raise LogError(f"{path}: {error}") from None
     except OSError as error:
@@ -156,7 +160,7 @@ def read_log(source, columns=None):
         raise LogError(f"{path}: byte {error.start} is no text in UTF-8") from None
 
 
-def _of_path(path, columns):
+def _of_path(path, columns, progress):
     if not path.exists():
         raise LogError("there is no such file")
     if path.is_dir() or ".tfevents." in path.name:
@@ -167,9 +171,9 @@ def _of_path(path, columns):
         raise LogError("the file is empty")
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv", ".txt"):
-        return _of_csv(path, columns)
+        return _of_csv(path, columns, progress)
     if kind in (".jsonl", ".ndjson"):
-        return _gather(_json_lines(path), columns, path.name)
+        return _gather(_json_lines(path, progress), columns, path.name)
     if kind == ".json":
         return _gather(_json_records(path), columns, path.name)
     raise LogError(f"logs end in .csv, .tsv, .jsonl or .json, or are TensorBoard's, not {kind!r}")
@@ -210,9 +214,39 @@ def _whole(steps, values):
 # --- Files ---------------------------------------------------------------------------------------
 
 
-def _of_csv(path, columns):
+class _Watched(io.FileIO):
+    """A file that moves a progress bar as it is read."""
+
+    bar = None
+
+    def readinto(self, buffer):
+        count = super().readinto(buffer)
+        self.bar.update(count)
+        return count
+
+
+@contextmanager
+def _opened(path, progress):
+    """The file, for reading bytes; with a progress bar if this is a terminal."""
+    if not progress:
+        with open(path, "rb") as file:
+            yield file
+        return
+    from tqdm import tqdm
+
+    options = {"unit": "B", "unit_scale": True, "leave": False, "disable": None, "delay": 1}
+    with (
+        tqdm(total=path.stat().st_size, desc="reading", **options) as bar,
+        _Watched(path) as raw,
+    ):
+        raw.bar = bar
+        yield io.BufferedReader(raw, 1 << 20)
+
+
+def _of_csv(path, columns, progress):
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with _opened(path, progress) as binary:
+        file = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
         try:
             names = [name.strip() for name in next(rows, [])]
@@ -235,8 +269,8 @@ def _chunks(rows, names):
         yield {n: columns[i] if i < len(columns) else empty for i, n in enumerate(names)}
 
 
-def _json_lines(path):
-    with open(path, "rb") as file:
+def _json_lines(path, progress=False):
+    with _opened(path, progress) as file:
         for number in range(1, 1 << 62):
             line = file.readline(LONGEST_LINE + 1)
             if not line:
@@ -408,8 +442,9 @@ def _gather_columns(chunks, names, columns, source):
 def _numbers(column, name, first_row):
     """The values of a column and where there is one, both (n,). What is no number is refused."""
     try:
-        values = np.array(column, dtype=float)
-        return values, np.ones(len(values), bool)
+        values = np.array(column, dtype=float)  # None becomes NaN
+        given = np.fromiter((value is not None for value in column), bool, len(values))
+        return values, given
     except (ValueError, TypeError):
         pass
     values = np.full(len(column), np.nan)
@@ -489,7 +524,8 @@ def _require(found, names):
 
 
 def _log(kept, found, names, source):
-    series = {what: one for what in NAMES if what in kept and (one := kept[what].series())}
+    series = {what: kept[what].series() for what in NAMES if what in kept}
+    series = {what: one for what, one in series.items() if one is not None}
     if not {"loss", "val_loss"} & set(series):
         raise LogError(f"the column {found.get('loss', found.get('val_loss'))!r} has no values")
     used = set(found.values())

@@ -66,6 +66,14 @@ def test_a_table_and_a_list_are_logs_too():
     expected(read_log(pd.DataFrame(RECORDS)))
 
 
+def test_what_a_table_does_not_have_is_not_broken():
+    table = pd.DataFrame({"loss": [1.0, np.nan, 2.0], "val_loss": [np.nan, 1.0, np.nan]})
+    log = read_log(table)
+    assert log.losses.broken_at is log.val_losses.broken_at is None
+    np.testing.assert_array_equal(log.losses.steps, [0, 2])
+    assert read_log([{"loss": 1.0}, {"loss": np.nan}]).losses.broken_at == 1
+
+
 def test_a_history_of_keras_is_read(tmp_path):
     history = {"loss": [2.5, 2.25, 2.0], "val_loss": [2.6, 2.4, 2.3], "learning_rate": [0.1] * 3}
     log = read_log(write(tmp_path, "history.json", json.dumps(history)))
