@@ -57,7 +57,9 @@ def read_items(text):
 def as_markdown(item):
     """The paragraphs of an item: head, text, links."""
     head = f"**{item['id']}** {item['item']} [{item['verdict']}]{{.verdict .{item['verdict']}}}"
-    links = list(item["settled"]) + [f"[{chapter}]{{.planned}} (planned)" for chapter in item["waits"]]
+    links = list(item["settled"]) + [
+        f"[{chapter}]{{.planned}} (planned)" for chapter in item["waits"]
+    ]
     return [head, item["says"].strip(), "→ " + " · ".join(links)]
 
 
