@@ -5,12 +5,14 @@ A broken link also stops the build of the site. Here the links are looked up in 
 recordings, without a build.
 """
 
+import io
 import json
 import re
 from itertools import chain
 
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 import book
 import sphinx_articles
@@ -228,3 +230,50 @@ def test_a_claim_is_found_by_its_name_or_a_unique_beginning():
 def test_a_claim_that_is_not_called_clearly_is_not_found(target):
     with pytest.raises(LookupError):
         find_claim(ROWS, target)
+
+
+# --- a page built by Sphinx -----------------------------------------------------------------
+
+
+def built(tmp_path, text):
+    """(HTML, warnings) of a page with this text, beside a ledger with the claims of ROWS."""
+    from sphinx.application import Sphinx
+
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "index.md").write_text(f"# Page\n\n{text}\n", encoding="utf-8")
+    ledger = {"claims": [row | {"id": f"claim-{i}"} for i, row in enumerate(ROWS)]}
+    (tmp_path / "ledger.json").write_text(json.dumps(ledger), encoding="utf-8")
+    warnings = io.StringIO()
+    extensions = ["myst_parser", "sphinx_ledger", "sphinx_articles"]
+    settings = {"extensions": extensions, "myst_enable_extensions": ["attrs_inline", "dollarmath"]}
+    places = [tmp_path / "book", None, tmp_path / "html", tmp_path / "trees"]
+    Sphinx(*places, "html", settings, status=None, warning=warnings).build()
+    return (tmp_path / "html" / "index.html").read_text(encoding="utf-8"), warnings.getvalue()
+
+
+def item_with(link):
+    return "```{article-items}\n" + as_yaml(settled=[link]) + "```"
+
+
+def test_an_item_becomes_a_block_with_an_anchor_and_a_link_to_the_cell(tmp_path):
+    html, warnings = built(tmp_path, item_with("{claim}`seen here <a/b: one thing m>`"))
+    assert warnings == ""
+    block = BeautifulSoup(html, "html.parser").find(id="a9-1")
+    assert "article-item" in block["class"]
+    assert block.find("span", class_="verdict")["class"] == ["verdict", "wrong"]
+    link = block.find("a")
+    assert (link["href"], link.text) == ("a/b.html#claim-1", "seen here")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{claim}`a/b: two`", "0 claims of a/b begin with 'two'"),
+        ("{claim}`a/c: one thing`", "no claim is made on the page 'a/c'"),
+        (item_with("{claim}`a/b: one`"), "2 claims of a/b begin with 'one'"),
+        (item_with("see there"), "no link in 'see there'"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_a_warning(tmp_path, text, message):
+    _, warnings = built(tmp_path, text)
+    assert message in warnings
