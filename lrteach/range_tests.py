@@ -21,7 +21,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from torch.optim import Optimizer
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lrteach.models import initialise as draw_parameters
 from lrteach.rules import Rule

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lrteach import range_tests
 from lrteach.data import mnist1d
 from lrteach.models import initialise, mlp
 from lrteach.optimizers import adam, ema, extragradient, heavy_ball, polyak, sgd
@@ -361,3 +362,10 @@ def test_what_is_no_rule_is_refused():
         range_test(network(), loader(), "adam")
     with pytest.raises(TypeError, match="model must be"):
         range_test(sgd, loader(), sgd)
+
+
+def test_the_progress_bar_is_plain():
+    """tqdm.auto warns in a notebook without ipywidgets, and a chapter that warns is not built."""
+    import tqdm
+
+    assert range_tests.tqdm is tqdm.tqdm
