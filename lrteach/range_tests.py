@@ -21,7 +21,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from torch.optim import Optimizer
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lrteach.models import initialise as draw_parameters
 from lrteach.rules import Rule
@@ -31,14 +31,15 @@ from lrteach.training import batches, default_loss
 __all__ = ["RangeTest", "RangeTestError", "Suggestion", "range_test", "smoothed", "suggest"]
 
 CAVEATS = {
-    "cliff/4": "A quarter of the rate at which the loss is back where it began. The cliff that "
-    "the test sees lies too high: a rate just above the limit needs many updates to show it.",
-    "minimum/10": "A tenth of the rate with the lowest loss. The minimum lies later, the longer "
-    "the test: the loss goes on falling with the number of updates, whatever the rate.",
-    "steepest": "Where the loss falls fastest for a factor in the rate. Mostly far too small, for "
-    "the steepest place comes as soon as the first easy gain is made.",
-    "valley": "The middle of the longest stretch over which the loss falls. Depends on where the "
-    "test began: a smaller first rate does not move it, a flat beginning with noise may.",
+    "cliff/4": "A quarter of the rate at which the loss is back where it began. Moves least with the "
+    "test's length and first rate. Too high where a rate fails late (sign steps) and where there is "
+    "no noise: on a parabola the cliff that a test sees is 6.3 times the limit.",
+    "minimum/10": "A tenth of the rate with the lowest loss. Mostly too small by a factor of 10 or "
+    "more. The minimum comes at smaller rates, the longer the test.",
+    "steepest": "Where the loss falls fastest for a factor in the rate. Mostly several times too "
+    "small, and the more so, the longer the test: it comes as soon as the first easy gain is made.",
+    "valley": "The middle of the longest stretch over which the loss falls. Mostly far too small, for "
+    "noise makes the flat beginning part of the stretch: a smaller first rate moves it down.",
 }
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lrteach import range_tests
 from lrteach.data import mnist1d
 from lrteach.models import initialise, mlp
 from lrteach.optimizers import adam, ema, extragradient, heavy_ball, polyak, sgd
-from lrteach.range_tests import RangeTestError, range_test, smoothed, suggest
+from lrteach.range_tests import CAVEATS, RangeTestError, range_test, smoothed, suggest
 
 QUICK = {"steps": 60, "seeds": 2, "low": 1e-4, "high": 100.0}
 
@@ -269,6 +270,32 @@ def test_the_longest_fall_ignores_a_bump():
     assert suggest(rates, curve)["valley"] == pytest.approx(math.sqrt(rates[1] * rates[7]))
 
 
+@pytest.mark.parametrize("steps", [100, 400])
+def test_without_noise_the_cliff_is_seen_at_12_6_over_the_curvature(steps):
+    # ∫ ln|1 − s| ds/s from 0 to x is zero at x = 12.595, and least at x = 2.
+    rates, theta, losses = np.geomspace(2e-5, 40, steps), 1.0, []
+    for lr in rates:
+        losses.append(theta**2 / 2)
+        theta -= lr * theta
+    picks, rise = suggest(rates, losses), rates[1] / rates[0]
+    assert 12.595 / rise < 4 * picks["cliff/4"] < 12.595 * rise
+    assert 2 / rise < 10 * picks["minimum/10"] < 2 * rise
+
+
+def test_only_the_valley_follows_the_first_rate():
+    """Its caveat: a smaller first rate moves it down, for noise is part of the longest fall."""
+    rng, seen = np.random.default_rng(0), []
+    for low in (1e-4, 1e-8):
+        rates = np.geomspace(low, 1.0, 200)
+        x = np.log10(rates)
+        curve = 2 - 1 / (1 + np.exp(-4 * (x + 2))) + np.exp(12 * (x + 0.3))
+        seen.append(suggest(rates, curve + 0.02 * rng.normal(size=200), 11))
+    assert seen[0]["valley"] > 5 * seen[1]["valley"]
+    for name in ("cliff/4", "minimum/10", "steepest"):
+        assert seen[0][name] == pytest.approx(seen[1][name], rel=0.5)
+    assert "a smaller first rate moves it down" in CAVEATS["valley"]
+
+
 def test_an_interval_covers_the_seeds():
     found = range_test(network(), loader(), adam, **(QUICK | {"seeds": 4}))
     one = found.suggestions["steepest"]
@@ -335,3 +362,10 @@ def test_what_is_no_rule_is_refused():
         range_test(network(), loader(), "adam")
     with pytest.raises(TypeError, match="model must be"):
         range_test(sgd, loader(), sgd)
+
+
+def test_the_progress_bar_is_plain():
+    """tqdm.auto warns in a notebook without ipywidgets, and a chapter that warns is not built."""
+    import tqdm
+
+    assert range_tests.tqdm is tqdm.tqdm
