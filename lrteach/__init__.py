@@ -14,14 +14,19 @@ _HOMES = {
     "check": "checks",
     "claim": "claims",
     "device": "training",
+    "diagnose": "diagnosis",
+    "Diagnosis": "diagnosis",
+    "range_test": "range_tests",
+    "read_log": "logs",
     "train": "training",
     "Run": "training",
     "sweep": "sweeps",
     "Sweep": "sweeps",
 }
 _MODULES = (
-    "autodiff", "batched", "checks", "claims", "data", "interactive", "kernels", "models", "optimizers",
-    "plots", "problems", "rules", "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
+    "autodiff", "batched", "checks", "claims", "curve_shapes", "data", "diagnosis", "diagnosis_cases",
+    "doctor", "interactive", "kernels", "logs", "models", "optimizers", "plots", "problems", "range_tests", "rules",
+    "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 
 __all__ = sorted([*_HOMES, *_MODULES])

@@ -57,6 +57,15 @@ def test_a_training_run_loads_neither_torchs_compiler_nor_matplotlib():
     assert not {"torch._dynamo", "torch._inductor", "sympy", "matplotlib", "torchvision"} & loaded
 
 
+def test_a_diagnosis_loads_neither_torch_nor_matplotlib():
+    loaded = modules_after(
+        "import lrteach\n"
+        "print(lrteach.diagnose([{'step': t, 'loss': 1 / (1 + t)} for t in range(100)]))"
+    )
+    assert "lrteach.diagnosis" in loaded
+    assert not {"torch", "matplotlib", "pandas", "torchvision"} & loaded
+
+
 def test_an_optimizer_loads_the_compiler_only_to_compile():
     loaded = modules_after(
         "import sys, torch\n"
@@ -101,7 +110,7 @@ def test_every_module_of_the_package_is_listed():
         for path in (ROOT / "lrteach").iterdir()
         if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
-    assert found - {"__init__"} == set(lrteach._MODULES)
+    assert found - {"__init__", "__main__"} == set(lrteach._MODULES)
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -1,6 +1,11 @@
-"""Sphinx extension: the directive `{ledger}`, a table of all claims of the book.
+"""Sphinx extension: the directive `{ledger}`, a table of all claims of the book, and the role
+`{claim}`, a link to one of them.
 
-It reads `_build/ledger.json`, which `make book` gathers from the executed chapters.
+    {claim}`schedules/decay: At t = 60 the compounding formula`
+    {claim}`both drawn <schedules/decay: At t = 60 the compounding formula>`
+
+A claim is called by its page and its name, or a beginning of the name that no other claim of the
+page has. Both read `_build/ledger.json`, which `make book` gathers from the executed chapters.
 """
 
 import json
@@ -8,25 +13,66 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("Claim", "Measured", "Expected", "Source")
 
 
+MISSING = "the ledger of claims is missing: run `make book`, which writes it"
+
+
+def read_claims(env):
+    """The rows of the ledger, on which the present page then depends; None if there is none."""
+    file = Path(env.app.outdir).parent / "ledger.json"
+    if not file.is_file():
+        return None
+    env.note_dependency(str(file))
+    return json.loads(file.read_text("utf-8"))["claims"]
+
+
+def find_claim(claims, target):
+    """The row that `page: name` calls. Raises LookupError, which says what is wrong."""
+    page, _, name = target.partition(": ")
+    there = [claim for claim in claims if claim["chapter"] == page]
+    if not there:
+        raise LookupError(f"no claim is made on the page {page!r}")
+    exact = [claim for claim in there if claim["name"] == name]
+    found = exact or [claim for claim in there if name and claim["name"].startswith(name)]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} claims of {page} begin with {name!r}")
+    return found[0]
+
+
+class ClaimRole(ReferenceRole):
+    """A link to a claim: the text that is given, or the name of the claim."""
+
+    def run(self):
+        claims = read_claims(self.env)
+        try:
+            if claims is None:
+                raise LookupError(MISSING)
+            claim = find_claim(claims, self.target)
+        except LookupError as error:
+            logger.warning("%s", error, location=self.get_location())
+            return [nodes.inline("", self.title)], []
+        page = self.env.app.builder.get_relative_uri(self.env.docname, claim["chapter"])
+        text = self.title if self.has_explicit_title else claim["name"]
+        uri = f"{page}#{claim['id']}"
+        return [nodes.reference("", text, refuri=uri, internal=True, classes=["to-claim"])], []
+
+
 class Ledger(SphinxDirective):
     """A sentence that counts, then a section with a table for each chapter."""
 
     def run(self):
-        file = Path(self.env.app.outdir).parent / "ledger.json"
-        if not file.is_file():
-            message = "the ledger of claims is missing (%s): run `make book`, which writes it"
-            logger.warning(message, file.name, location=self.get_location())
+        rows = read_claims(self.env)
+        if rows is None:
+            logger.warning(MISSING, location=self.get_location())
             return []
-        self.env.note_dependency(str(file))
         chapters = {}
-        for claim in json.loads(file.read_text("utf-8"))["claims"]:
+        for claim in rows:
             chapters.setdefault(claim["chapter"], []).append(claim)
         count = sum(len(claims) for claims in chapters.values())
         failed = sum(c["verdict"] != "holds" for claims in chapters.values() for c in claims)
@@ -68,4 +114,5 @@ class Ledger(SphinxDirective):
 
 def setup(app):
     app.add_directive("ledger", Ledger)
+    app.add_role("claim", ClaimRole())
     return {"version": "1", "parallel_read_safe": True}

@@ -1,0 +1,532 @@
+"""Logs of training runs, as other tools write them: what was measured, and after how many updates.
+
+    log = read_log("metrics.csv")
+    log.losses, log.val_losses, log.rates            # each a Series: steps and values
+
+Columns are recognised by their usual names. CSV, JSON lines, the `trainer_state.json` of
+transformers, Lightning's `metrics.csv` and TensorBoard's event files are read piece by piece; of a
+long log an even sample is kept, so memory is bounded whatever its length.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Log", "LogError", "Series", "read_log"]
+
+# Points that are kept of a series. Twice as many, and every other one is dropped.
+MOST = 100_000
+CHUNK = 10_000  # rows that are read at a time
+# A line of a log that is longer is no line of a log.
+LONGEST_LINE = 1_000_000
+
+# What is measured: the names under which it is logged, best first, in words of small letters.
+NAMES = {
+    "step": [
+        "step", "global step", "update", "updates", "iteration", "iterations", "iter", "batch", "batches", "epoch",
+    ],
+    "loss": [
+        "loss", "train loss", "training loss", "loss train", "train loss step", "loss step", "train epoch loss",
+        "batch loss", "train loss epoch", "loss epoch", "nll", "objective", "cost",
+    ],
+    "val_loss": [
+        "val loss", "valid loss", "validation loss", "eval loss", "dev loss", "loss val", "loss valid",
+        "loss validation", "loss eval", "val loss epoch", "val epoch loss", "test loss", "loss test",
+    ],
+    "lr": ["lr", "learning rate", "train lr", "train learning rate", "rate", "optimizer lr", "eta", "lr step"],
+    "grad_norm": [
+        "grad norm", "gradient norm", "gradnorm", "train grad norm", "total grad norm", "global grad norm",
+        "grad norm step", "gnorm", "grad 2 norm total",
+    ],
+    "accuracy": ["accuracy", "acc", "train accuracy", "train acc", "training accuracy", "accuracy train"],
+    "val_accuracy": [
+        "val accuracy", "val acc", "valid accuracy", "validation accuracy", "eval accuracy", "eval acc",
+        "test accuracy", "test acc",
+    ],
+    "update_ratio": ["update ratio", "update to weight", "update weight ratio", "update norm ratio"],
+}  # fmt: skip
+
+
+class LogError(ValueError):
+    """The log cannot be read, or there is nothing in it that can be used."""
+
+
+@dataclass
+class Series:
+    """What was measured of one thing.
+
+    Attributes
+    ----------
+    steps, values : float64 arrays (N,)
+        Where and what; only finite values, in the order of the log.
+    count : int
+        How many values the log has; N are kept.
+    broken_at : float or None
+        The step of the first value that is not finite.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+    count: int
+    broken_at: float | None = None
+
+    def __len__(self):
+        return len(self.steps)
+
+
+@dataclass
+class Log:
+    """Everything a log says about training, by name; a Series of length 0 for what it does not.
+
+    `columns` says which name of the log each was found under, `ignored` lists the others.
+    """
+
+    source: str
+    series: dict
+    columns: dict = field(default_factory=dict)
+    ignored: tuple = ()
+
+    losses = property(lambda self: self._of("loss"), doc="Training loss.")
+    val_losses = property(lambda self: self._of("val_loss"), doc="Validation loss.")
+    rates = property(lambda self: self._of("lr"), doc="Learning rate.")
+    grad_norms = property(lambda self: self._of("grad_norm"), doc="Length of the gradient.")
+    accuracies = property(lambda self: self._of("accuracy"), doc="Training accuracy.")
+    val_accuracies = property(lambda self: self._of("val_accuracy"), doc="Validation accuracy.")
+    update_ratios = property(
+        lambda self: self._of("update_ratio"), doc="Length of an update over that of the weights."
+    )
+
+    def _of(self, name):
+        return self.series.get(name, Series(np.zeros(0), np.zeros(0), 0))
+
+    def __repr__(self):
+        found = ", ".join(f"{len(s)} of {name}" for name, s in self.series.items())
+        return f"<Log {self.source}: {found}>"
+
+
+def read_log(source, columns=None, progress=False):
+    """Read the log of a run.
+
+    Parameters
+    ----------
+    source : path, pandas.DataFrame, lrteach Run, or a list of dicts
+        A path ending in .csv, .tsv, .jsonl, .ndjson or .json, or a TensorBoard event file or the
+        folder of one. Values may be missing: not everything is measured at every step.
+    columns : dict of str to str, or None
+        For what is not recognised by its name: "step", "loss", "val_loss", "lr", "grad_norm",
+        "accuracy", "val_accuracy" or "update_ratio", and the column it is in.
+    progress : bool
+        Show a progress bar in a terminal, for a file that takes longer than a second.
+
+    Returns
+    -------
+    Log
+
+    Raises
+    ------
+    LogError
+        The message says what is wrong, and where: no such file, no loss in it, a value that is no
+        number, and so on.
+    """
+    columns = dict(columns or {})
+    unknown = sorted(set(columns) - set(NAMES))
+    if unknown:
+        raise LogError(f"columns={unknown[0]!r} is not allowed: it must be one of {list(NAMES)}")
+    if hasattr(source, "grad_norms") and hasattr(source, "eval_steps"):
+        return _of_run(source)
+    if isinstance(source, (list, tuple)):
+        return _gather(enumerate(source), columns, "the list")
+    if hasattr(source, "columns") and hasattr(source, "to_dict"):
+        return _of_table(source, columns)
+    if not isinstance(source, (str, Path)):
+        raise LogError(f"source must be a path, a table or a run, not {type(source).__name__}")
+    path = Path(source)
+    try:
+        return _of_path(path, columns, progress)
+    except LogError as error:
+        raise LogError(f"{path}: {error}") from None
+    except OSError as error:
+        raise LogError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise LogError(f"{path}: byte {error.start} is no text in UTF-8") from None
+
+
+def _of_path(path, columns, progress):
+    if not path.exists():
+        raise LogError("there is no such file")
+    if path.is_dir() or ".tfevents." in path.name:
+        return _of_tensorboard(path, columns)
+    if not path.is_file():
+        raise LogError("it is not a file")
+    if path.stat().st_size == 0:
+        raise LogError("the file is empty")
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv", ".txt"):
+        return _of_csv(path, columns, progress)
+    if kind in (".jsonl", ".ndjson"):
+        return _gather(_json_lines(path, progress), columns, path.name)
+    if kind == ".json":
+        return _gather(_json_records(path), columns, path.name)
+    raise LogError(f"logs end in .csv, .tsv, .jsonl or .json, or are TensorBoard's, not {kind!r}")
+
+
+def _of_run(run):
+    steps = np.arange(run.steps, dtype=float)
+    series = {
+        "loss": _whole(np.arange(len(run.losses), dtype=float), run.losses),
+        "lr": _whole(steps, run.rates),
+        "grad_norm": _whole(steps, run.grad_norms),
+        "val_loss": _whole(run.eval_steps, run.val_losses),
+        "val_accuracy": _whole(run.eval_steps, run.val_accuracies),
+    }
+    return Log(repr(run), {name: one for name, one in series.items() if one is not None})
+
+
+def _of_table(table, columns):
+    """A DataFrame. NaN there is a value that was not measured."""
+    table = table.rename(columns=str)
+    names = list(table.columns)
+    double = [name for name in names if names.count(name) > 1]
+    chunk = {
+        n: table[n].astype(object).where(table[n].notna(), None).tolist()
+        for n in names
+        if n not in double
+    }
+    chunks = [chunk | dict.fromkeys(double)] if len(table) else []
+    return _gather_columns(chunks, names, columns, "the table")
+
+
+def _whole(steps, values):
+    kept = _Kept()
+    kept.add(np.asarray(steps, float), np.asarray(values, float))
+    return kept.series()
+
+
+# --- Files ---------------------------------------------------------------------------------------
+
+
+class _Watched(io.FileIO):
+    """A file that moves a progress bar as it is read."""
+
+    bar = None
+
+    def readinto(self, buffer):
+        count = super().readinto(buffer)
+        self.bar.update(count)
+        return count
+
+
+@contextmanager
+def _opened(path, progress):
+    """The file, for reading bytes; with a progress bar if this is a terminal."""
+    if not progress:
+        with open(path, "rb") as file:
+            yield file
+        return
+    from tqdm import tqdm
+
+    options = {"unit": "B", "unit_scale": True, "leave": False, "disable": None, "delay": 1}
+    with (
+        tqdm(total=path.stat().st_size, desc="reading", **options) as bar,
+        _Watched(path) as raw,
+    ):
+        raw.bar = bar
+        yield io.BufferedReader(raw, 1 << 20)
+
+
+def _of_csv(path, columns, progress):
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    with _opened(path, progress) as binary:
+        file = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        try:
+            names = [name.strip() for name in next(rows, [])]
+            return _gather_columns(_chunks(rows, names), names, columns, path.name)
+        except csv.Error as error:  # a field of more than 131072 characters, say
+            raise LogError(f"line {rows.line_num} is no line of a table: {error}") from None
+
+
+def _chunks(rows, names):
+    """Columns of a few thousand rows at a time, as lists of text; short rows are filled up."""
+    while chunk := list(islice((row for row in rows if row), CHUNK)):
+        columns = list(zip_longest(*chunk, fillvalue=""))
+        if len(columns) > len(names):
+            wide = next(i for i, row in enumerate(chunk) if len(row) > len(names))
+            raise LogError(
+                f"a row has {len(chunk[wide])} fields, but the header has {len(names)}: "
+                f"{','.join(chunk[wide])[:60]!r}"
+            )
+        empty = ("",) * len(chunk)
+        yield {n: columns[i] if i < len(columns) else empty for i, n in enumerate(names)}
+
+
+def _json_lines(path, progress=False):
+    with _opened(path, progress) as file:
+        for number in range(1, 1 << 62):
+            line = file.readline(LONGEST_LINE + 1)
+            if not line:
+                return
+            if len(line) > LONGEST_LINE:
+                raise LogError(f"line {number} has more than {LONGEST_LINE} bytes")
+            if line.strip():
+                yield f"line {number}", _json(line, f"line {number}")
+
+
+def _json_records(path):
+    if path.stat().st_size > 2_000_000_000:
+        raise LogError("a .json file of more than 2 GB must be written as JSON lines (.jsonl)")
+    whole = path.read_bytes()
+    try:
+        content = _json(whole, "the file")
+    except LogError:
+        if whole.lstrip()[:1] == b"{" and b"\n{" in whole:  # JSON lines under another name
+            yield from _json_lines(path)
+            return
+        raise
+    if isinstance(content, dict) and "log_history" in content:  # transformers' trainer_state.json
+        content = content["log_history"]
+    if isinstance(content, dict) and any(isinstance(value, list) for value in content.values()):
+        content = _rows_of(content)
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
+        raise LogError(f"expected a list of records, not {type(content).__name__}")
+    yield from ((f"record {i}", record) for i, record in enumerate(content))
+
+
+def _rows_of(columns):
+    """Records of a dict of lists of one length, such as the history of a Keras model."""
+    lists = {name: value for name, value in columns.items() if isinstance(value, list)}
+    lengths = {name: len(value) for name, value in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise LogError(f"the lists must have one length, not {lengths}")
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+
+
+def _json(text, where):
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise LogError(f"{where} is nested too deeply") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LogError(f"{where} is no JSON: {error}") from None
+    except ValueError as error:  # an int of too many digits
+        raise LogError(f"{where} cannot be read: {error}") from None
+
+
+def _of_tensorboard(path, columns):
+    files = sorted(path.rglob("*.tfevents.*")) if path.is_dir() else [path]
+    if not files:
+        raise LogError("there is no TensorBoard event file in this folder")
+    try:
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+        from tensorboard.util import tensor_util
+    except ImportError:
+        raise LogError(
+            "TensorBoard's files need its package: pip install 'lrteach[tensorboard]'"
+        ) from None
+
+    def events():
+        for file in files:
+            for event in EventFileLoader(str(file)).Load():
+                for value in event.summary.value:
+                    if value.HasField("simple_value"):
+                        number = value.simple_value
+                    elif value.HasField("tensor") and not value.tensor.tensor_shape.dim:
+                        number = tensor_util.make_ndarray(value.tensor).item()
+                    else:
+                        continue
+                    if isinstance(number, (int, float)):
+                        yield f"step {event.step}", {"step": event.step, value.tag: number}
+
+    return _gather(events(), columns, path.name)
+
+
+# --- Gathering -----------------------------------------------------------------------------------
+
+
+class _Kept:
+    """An even sample of a series that may be of any length."""
+
+    def __init__(self):
+        self.steps, self.values, self.every, self.count, self.broken_at = [], [], 1, 0, None
+        self.held = 0
+
+    def add(self, steps, values):
+        """Take more of the series: arrays (n,)."""
+        finite = np.isfinite(values)
+        if self.broken_at is None and not finite.all():
+            self.broken_at = float(steps[~finite][0])
+        steps, values = steps[finite], values[finite]
+        places = np.arange(self.count, self.count + len(steps))
+        self.count += len(steps)
+        chosen = places % self.every == 0
+        self.steps.append(steps[chosen])
+        self.values.append(values[chosen])
+        self.held += int(chosen.sum())
+        while self.held > 2 * MOST:
+            self.steps = [np.concatenate(self.steps)[::2]]
+            self.values = [np.concatenate(self.values)[::2]]
+            self.every, self.held = 2 * self.every, len(self.steps[0])
+
+    def series(self):
+        """What was kept, or None if there never was a value."""
+        if not self.count and self.broken_at is None:
+            return None
+        return Series(
+            np.concatenate(self.steps), np.concatenate(self.values), self.count, self.broken_at
+        )
+
+
+def _words(name):
+    """A column's name in small letters: `Train/lossPerStep` is "train loss per step"."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name))
+    return " ".join(re.findall(r"[a-z]+|[0-9]+", spaced.lower()))
+
+
+def _recognise(names, columns):
+    """Which column holds what: {"loss": "train/loss", ...}."""
+    names = list(dict.fromkeys(map(str, names)))
+    missing = [name for name in columns.values() if name not in names]
+    if missing:
+        raise LogError(f"there is no column {missing[0]!r}, only {_some(names)}")
+    found = dict(columns)
+    words = {name: _words(name) for name in names if name not in columns.values()}
+    for what, usual in NAMES.items():
+        if what not in found:
+            ranks = {n: usual.index(w) for n, w in words.items() if w in usual}
+            if not ranks and what == "lr":  # Lightning's monitor: lr-AdamW, lr-SGD/pg1
+                ranks = {n: i for i, (n, w) in enumerate(words.items()) if w.startswith("lr ")}
+            if ranks:
+                found[what] = min(ranks, key=ranks.get)
+    return found
+
+
+def _some(names):
+    return ", ".join(map(repr, names[:12])) + (
+        f" and {len(names) - 12} more" if len(names) > 12 else ""
+    )
+
+
+def _gather_columns(chunks, names, columns, source):
+    """A Log of a table that comes in pieces: {name: values, text or numbers, of some rows}."""
+    double = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    found = _recognise(names, columns)
+    _require(found, names)
+    if double is not None and double in found.values():
+        raise LogError(f"there are several columns {double!r}")
+    kept = {what: _Kept() for what in found if what != "step"}
+    rows = 0
+    for chunk in chunks:
+        here = {what: _numbers(chunk[name], name, rows) for what, name in found.items()}
+        length = len(next(iter(here.values()))[0])
+        steps, given = here.pop("step", (np.arange(rows, rows + length, dtype=float), True))
+        for what, (values, has) in here.items():
+            use = has & given & np.isfinite(steps)
+            kept[what].add(steps[use], values[use])
+        rows += length
+    if not rows:
+        raise LogError("there are no rows")
+    return _log(kept, found, names, source)
+
+
+def _numbers(column, name, first_row):
+    """The values of a column and where there is one, both (n,). What is no number is refused."""
+    try:
+        values = np.array(column, dtype=float)  # None becomes NaN
+        given = np.fromiter((value is not None for value in column), bool, len(values))
+        return values, given
+    except (ValueError, TypeError):
+        pass
+    values = np.full(len(column), np.nan)
+    given = np.zeros(len(column), bool)
+    for i, value in enumerate(column):
+        if isinstance(value, str) and not value.strip():
+            continue
+        if value is not None:
+            values[i] = _number(value, f"row {first_row + i + 1}", name)
+            given[i] = True
+    return values, given
+
+
+def _gather(records, columns, source):
+    """A Log of records (where, dict). Names may appear late: a record need not have all."""
+    columns_of, kept, names, index = {}, {}, {}, -1
+    for index, (where, record) in enumerate(records):
+        if not isinstance(record, dict):
+            raise LogError(f"{where} is no record but {type(record).__name__}")
+        new = [name for name in record if name not in names]
+        if new:
+            if len(names) + len(new) > 10_000:
+                raise LogError("there are more than 10000 names of columns")
+            names.update(dict.fromkeys(new))
+            known = {w: n for w, n in columns.items() if n in names}
+            columns_of = _recognise(names, known)
+        step = _number(record.get(columns_of.get("step"), index), where, columns_of.get("step"))
+        if step is None:
+            continue
+        for what, name in columns_of.items():
+            if what != "step" and record.get(name) is not None:
+                value = _number(record[name], where, name)
+                buffer = kept.setdefault(name, ([], [], _Kept()))
+                buffer[0].append(step)
+                buffer[1].append(value)
+                if len(buffer[0]) >= 10_000:
+                    _flush(buffer)
+    if index < 0:
+        raise LogError("there are no records")
+    missing = [name for name in columns.values() if name not in names]
+    if missing:
+        raise LogError(f"there is no column {missing[0]!r}, only {_some(list(names))}")
+    _require(columns_of, list(names))
+    for buffer in kept.values():
+        _flush(buffer)
+    by_what = {what: kept[name][2] for what, name in columns_of.items() if name in kept}
+    return _log(by_what, columns_of, list(names), source)
+
+
+def _flush(buffer):
+    steps, values, kept = buffer
+    if steps:
+        kept.add(np.array(steps, float), np.array(values, float))
+        steps.clear(), values.clear()
+
+
+def _number(value, where, name):
+    """A value as a float; text such as "nan" too, as some tools write it."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = value[:40]
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise LogError(f"{name!r} is {value!r} in {where}, which is no number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _require(found, names):
+    if "loss" not in found and "val_loss" not in found:
+        raise LogError(
+            f"no loss was recognised among {_some(names)}: name it with columns={{'loss': ...}}"
+        )
+
+
+def _log(kept, found, names, source):
+    series = {what: kept[what].series() for what in NAMES if what in kept}
+    series = {what: one for what, one in series.items() if one is not None}
+    if not {"loss", "val_loss"} & set(series):
+        raise LogError(f"the column {found.get('loss', found.get('val_loss'))!r} has no values")
+    used = set(found.values())
+    return Log(source, series, found, tuple(name for name in names if name not in used))
