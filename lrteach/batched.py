@@ -23,6 +23,7 @@ from lrteach.training import (
     Update,
     batches,
     check_rates,
+    cut,
     device,
     flatten,
     mean_squares,
@@ -114,7 +115,7 @@ class Stack:
         """The gradients (R, n) of a batch at other parameters, each row cut to length `clip`."""
         with self.at(theta):
             self.gradient(x, y)
-            return _clipped(self.g, torch.linalg.vector_norm(self.g, dim=1), clip)
+            return cut(self.g, torch.linalg.vector_norm(self.g, dim=1), clip)
 
     @torch.no_grad()
     def evaluate(self, x, y, chunk=250):
@@ -217,11 +218,6 @@ class MappedStack(Stack):
         return losses.detach()
 
 
-def _clipped(g, norms, clip):
-    """Scale the rows of g, in place, that are longer than `clip`. Returns g."""
-    return g if clip is None else g.mul_(torch.clamp(clip / norms, max=1.0).unsqueeze(1))
-
-
 def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=lambda n: None):
     """Train one run for each pair of `lrs` and `seeds`, all at once. Returns `Results`.
 
@@ -284,7 +280,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
             x, y = x[left] if len(x) > 1 else x, y[left]
         norms = torch.linalg.vector_norm(stack.g, dim=1)
         results.grad_norms[alive, t] = norms.double().cpu().numpy()
-        _clipped(stack.g, norms, job.clip)
+        cut(stack.g, norms, job.clip)
         factor = np.array([followers[row].rate for row in alive]) if followers else job.schedule(t)
         used[alive if followers else 0, t] = factor
         rates = torch.from_numpy(lrs[alive] * factor).to(stack.theta).unsqueeze(1)

@@ -100,8 +100,8 @@ class RangeTest:
 
     @property
     def lr(self):
-        """The rate of "cliff/4", or else of "minimum/10"; NaN if there is neither."""
-        found = [self.suggestions[name].lr for name in ("cliff/4", "minimum/10")]
+        """The rate of "cliff/4", or else of "steepest": those that miss least. NaN without both."""
+        found = [self.suggestions[name].lr for name in ("cliff/4", "steepest")]
         return next((lr for lr in found if math.isfinite(lr)), math.nan)
 
     def to_dataframe(self):

@@ -455,7 +455,8 @@ def _describe(job, data, lrs, seeds, first_loss):
     for part in ("train", "val", "test"):
         for name in (f"x_{part}", f"y_{part}"):
             digest.update(np.ascontiguousarray(getattr(data, name)))
-    theta, g = np.linspace(-1, 1, 5), np.linspace(1, 2, 5)
+    theta = torch.linspace(-1, 1, 5, dtype=torch.float64)  # tensors, as in a run
+    g = torch.linspace(1, 2, 5, dtype=torch.float64)
     state, more = job.rule.init(theta), {}
     if "loss" in job.rule.asks:
         more["loss"] = 1.0

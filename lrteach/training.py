@@ -195,8 +195,7 @@ def train(
                 diverged, status = True, f"diverged: the loss is {losses[-1]} after {t} updates"
                 break
             norm = torch.linalg.vector_norm(g)
-            if clip is not None:
-                g.mul_(torch.clamp(clip / norm, max=1.0))
+            cut(g, norm, clip)
             rate = lr * (follower.rate if follower else schedule(t))
             with torch.no_grad():
                 value = value.detach() if update.asks_loss else None
@@ -383,9 +382,12 @@ class _Gradient:
             self.loss(self.model(self.x), self.y).backward()
         gradient = self.g.clone()
         self.g.copy_(first)
-        if self.clip is not None:
-            gradient.mul_(torch.clamp(self.clip / torch.linalg.vector_norm(gradient), max=1.0))
-        return gradient
+        return cut(gradient, torch.linalg.vector_norm(gradient), self.clip)
+
+
+def cut(g, norm, clip):
+    """Scale the gradients g (…, n) of length `norm` (…) that are longer than `clip`, in place."""
+    return g if clip is None else g.mul_(torch.clamp(clip / norm, max=1.0).unsqueeze(-1))
 
 
 def flatten(model):

@@ -3,6 +3,7 @@
     python tools/book.py build      execute what changed, then build _build/html
     python tools/book.py execute    only execute
     python tools/book.py record     execute what changed, then write tests/recorded
+    python tools/book.py execute practice/digits    only this page, or these
 
 A chapter is executed again when its code, a module of lrteach that it can reach, the data, the
 lock file or Python changed. Sphinx finds the results in jupyter-cache, so that it executes nothing.
@@ -188,12 +189,21 @@ def run(path):
     return notebook, time.perf_counter() - start, error
 
 
-def execute():
-    """Bring all chapters' results up to date. Returns {name: executed notebook}, or exits."""
+def execute(only=()):
+    """Bring the results of all pages, or of `only` these, up to date.
+
+    Returns {name: executed notebook}, or exits.
+    """
     from jupyter_cache.base import CacheBundleIn
 
     os.environ.update(ENVIRONMENT)
     cache, state, pages = open_cache(), read_state(), chapters()
+    if unknown := set(only) - set(pages):
+        sys.exit(
+            f"No page with code is called {', '.join(sorted(unknown))}: there are {', '.join(pages)}"
+        )
+    there = set(pages)
+    pages = {name: pages[name] for name in only or pages}
     prints = {name: fingerprint(path) for name, path in pages.items()}
     stale = []
     for name, path in pages.items():
@@ -222,7 +232,7 @@ def execute():
                 overwrite=True,
             )
             state[name] = {"fingerprint": prints[name], "seconds": round(seconds, 2)}
-            state = {key: state[key] for key in state if key in pages}
+            state = {key: state[key] for key in state if key in there}
             write_atomically(STATE, json.dumps(state, indent=1, sort_keys=True))
     for name, error in sorted(failures.items()):
         print(f"\n{'=' * 80}\n{pages[name].relative_to(ROOT)} failed:\n{error}", file=sys.stderr)
@@ -347,9 +357,15 @@ def build_site():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("build", "execute", "record"))
-    command = parser.parse_args().command
+    parser.add_argument("pages", nargs="*", metavar="part/page", help="with execute: only these")
+    arguments = parser.parse_args()
+    command = arguments.command
+    if arguments.pages and command != "execute":
+        parser.error(f"{command} takes no pages: it is about the whole book")
     start = time.perf_counter()
-    notebooks = execute()
+    notebooks = execute(arguments.pages)
+    if arguments.pages:
+        return
     rows = write_ledger(notebooks)
     if command == "record":
         record(notebooks)
