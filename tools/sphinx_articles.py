@@ -102,15 +102,24 @@ class ChapterQuestions(SphinxDirective):
 
     def run(self):
         order = re.findall(r"file: *(\S+)", Path(self.env.srcdir, "../_toc.yml").read_text("utf-8"))
-        lines = []
+        found = []
         for name in order:
             path = Path(self.env.doc2path(name))
-            if asked := questions(path.read_text("utf-8")):
-                self.env.note_dependency(str(path))
-                answers = self.env.app.builder.get_relative_uri(self.env.docname, name) + "#faq"
-                lines += [f"{{doc}}`/{name}`", ""]
-                lines += [f"- [{question}]({answers})" for question in asked] + [""]
-        return self.parse_text_to_nodes("\n".join(lines))
+            if not (asked := questions(path.read_text("utf-8"))):
+                continue
+            self.env.note_dependency(str(path))
+            answers = self.env.app.builder.get_relative_uri(self.env.docname, name) + "#faq"
+            found += self.parse_text_to_nodes(f"{{doc}}`/{name}`")
+            found.append(
+                nodes.bullet_list("", *(self.line(question, answers) for question in asked))
+            )
+        return found
+
+    def line(self, question, answers):
+        """A question as a link; its own formulas and code stay."""
+        (paragraph,) = self.parse_text_to_nodes(question)
+        link = nodes.reference("", "", *paragraph.children, refuri=answers, internal=True)
+        return nodes.list_item("", nodes.paragraph("", "", link))
 
 
 def setup(app):
