@@ -69,6 +69,10 @@ def _parser():
         help="where things are that are not recognised: loss=my_loss lr=my_rate; names are step, "
         "loss, val_loss, lr, grad_norm, accuracy, val_accuracy and update_ratio",
     )  # fmt: skip
+    diagnose.add_argument(
+        "--classes", metavar="N", type=int,
+        help="of a classifier with a mean cross-entropy in nats: how many classes it has",
+    )  # fmt: skip
     diagnose.set_defaults(command=_diagnose)
 
     doctor = commands.add_parser(
@@ -109,7 +113,8 @@ def _diagnose(given):
     from lrteach.logs import LogError, read_log
 
     try:
-        found = diagnose(read_log(given.log, dict(given.columns), progress=True))
+        log = read_log(given.log, dict(given.columns), progress=True)
+        found = diagnose(log, classes=given.classes)
     except (LogError, ValueError) as error:  # ValueError: a path with a zero byte
         raise _Refused(error) from None
     if given.plot is not None:

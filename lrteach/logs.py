@@ -26,6 +26,7 @@ __all__ = ["Log", "LogError", "Series", "read_log"]
 # Points that are kept of a series. Twice as many, and every other one is dropped.
 MOST = 100_000
 CHUNK = 10_000  # rows that are read at a time
+DENSE = 0.9  # of the rows: a loss in so many is in nearly all of them
 # A line of a log that is longer is no line of a log.
 LONGEST_LINE = 1_000_000
 
@@ -55,6 +56,8 @@ NAMES = {
     "update_ratio": ["update ratio", "update to weight", "update weight ratio", "update norm ratio"],
 }  # fmt: skip
 
+LOSSES = ("loss", "val_loss")
+
 
 class LogError(ValueError):
     """The log cannot be read, or there is nothing in it that can be used."""
@@ -72,12 +75,16 @@ class Series:
         How many values the log has; N are kept.
     broken_at : float or None
         The step of the first value that is not finite.
+    lost_at : float or None
+        The step from which on it is missing, if it was in nearly every row before: pandas, and
+        some that write JSON, leave such a gap where a value is NaN.
     """
 
     steps: np.ndarray
     values: np.ndarray
     count: int
     broken_at: float | None = None
+    lost_at: float | None = None
 
     def __len__(self):
         return len(self.steps)
@@ -164,7 +171,7 @@ def _of_path(path, columns, progress):
     if not path.exists():
         raise LogError("there is no such file")
     if path.is_dir() or ".tfevents." in path.name:
-        return _of_tensorboard(path, columns)
+        return _of_tensorboard(path, columns, progress)
     if not path.is_file():
         raise LogError("it is not a file")
     if path.stat().st_size == 0:
@@ -175,7 +182,7 @@ def _of_path(path, columns, progress):
     if kind in (".jsonl", ".ndjson"):
         return _gather(_json_lines(path, progress), columns, path.name)
     if kind == ".json":
-        return _gather(_json_records(path), columns, path.name)
+        return _gather(_json_records(path, progress), columns, path.name)
     raise LogError(f"logs end in .csv, .tsv, .jsonl or .json, or are TensorBoard's, not {kind!r}")
 
 
@@ -192,7 +199,7 @@ def _of_run(run):
 
 
 def _of_table(table, columns):
-    """A DataFrame. NaN there is a value that was not measured."""
+    """A DataFrame. NaN there is a value that was not measured, or a loss that was NaN."""
     table = table.rename(columns=str)
     names = list(table.columns)
     double = [name for name in names if names.count(name) > 1]
@@ -212,6 +219,9 @@ def _whole(steps, values):
 
 
 # --- Files ---------------------------------------------------------------------------------------
+
+
+BAR = {"unit_scale": True, "leave": False, "disable": None, "delay": 1}  # only in a terminal
 
 
 class _Watched(io.FileIO):
@@ -234,9 +244,8 @@ def _opened(path, progress):
         return
     from tqdm import tqdm
 
-    options = {"unit": "B", "unit_scale": True, "leave": False, "disable": None, "delay": 1}
     with (
-        tqdm(total=path.stat().st_size, desc="reading", **options) as bar,
+        tqdm(total=path.stat().st_size, unit="B", desc="reading", **BAR) as bar,
         _Watched(path) as raw,
     ):
         raw.bar = bar
@@ -281,15 +290,16 @@ def _json_lines(path, progress=False):
                 yield f"line {number}", _json(line, f"line {number}")
 
 
-def _json_records(path):
+def _json_records(path, progress):
     if path.stat().st_size > 2_000_000_000:
         raise LogError("a .json file of more than 2 GB must be written as JSON lines (.jsonl)")
-    whole = path.read_bytes()
+    with _opened(path, progress) as file:
+        whole = b"".join(iter(lambda: file.read(1 << 24), b""))
     try:
         content = _json(whole, "the file")
     except LogError:
         if whole.lstrip()[:1] == b"{" and b"\n{" in whole:  # JSON lines under another name
-            yield from _json_lines(path)
+            yield from _json_lines(path, progress)
             return
         raise
     if isinstance(content, dict) and "log_history" in content:  # transformers' trainer_state.json
@@ -300,6 +310,10 @@ def _json_records(path):
         content = [content]
     if not isinstance(content, list):
         raise LogError(f"expected a list of records, not {type(content).__name__}")
+    if progress:
+        from tqdm import tqdm
+
+        content = tqdm(content, unit=" records", **BAR)
     yield from ((f"record {i}", record) for i, record in enumerate(content))
 
 
@@ -323,7 +337,7 @@ def _json(text, where):
         raise LogError(f"{where} cannot be read: {error}") from None
 
 
-def _of_tensorboard(path, columns):
+def _of_tensorboard(path, columns, progress):
     files = sorted(path.rglob("*.tfevents.*")) if path.is_dir() else [path]
     if not files:
         raise LogError("there is no TensorBoard event file in this folder")
@@ -335,18 +349,27 @@ def _of_tensorboard(path, columns):
             "TensorBoard's files need its package: pip install 'lrteach[tensorboard]'"
         ) from None
 
+    def records(event):
+        for value in event.summary.value:
+            if value.HasField("simple_value"):
+                number = value.simple_value
+            elif value.HasField("tensor") and not value.tensor.tensor_shape.dim:
+                number = tensor_util.make_ndarray(value.tensor).item()
+            else:
+                continue
+            if isinstance(number, (int, float)):
+                yield f"step {event.step}", {"step": event.step, value.tag: number}
+
     def events():
-        for file in files:
-            for event in EventFileLoader(str(file)).Load():
-                for value in event.summary.value:
-                    if value.HasField("simple_value"):
-                        number = value.simple_value
-                    elif value.HasField("tensor") and not value.tensor.tensor_shape.dim:
-                        number = tensor_util.make_ndarray(value.tensor).item()
-                    else:
-                        continue
-                    if isinstance(number, (int, float)):
-                        yield f"step {event.step}", {"step": event.step, value.tag: number}
+        from tqdm import tqdm
+
+        options = BAR if progress else {"disable": True}
+        total = sum(file.stat().st_size for file in files)
+        with tqdm(total=total, unit="B", desc="reading", **options) as bar:
+            for file in files:
+                for event in EventFileLoader(str(file)).Load():
+                    yield from records(event)
+                    bar.update(event.ByteSize() + 16)  # its length and two checksums
 
     return _gather(events(), columns, path.name)
 
@@ -387,6 +410,30 @@ class _Kept:
         )
 
 
+class _Gap:
+    """Whether a column that was there in nearly every row is missing in the last rows."""
+
+    def __init__(self):
+        self.rows, self.given, self.before, self.since = 0, 0, 0, None
+
+    def add(self, steps, given):
+        """Take more rows: their steps, and whether the column has a value there; arrays (n,)."""
+        here = np.flatnonzero(given)
+        first = 0
+        if len(here):
+            self.given += len(here)
+            self.before, self.since = self.rows + int(here[-1]) + 1, None
+            first = here[-1] + 1
+        if self.since is None and first < len(steps):
+            self.since = float(steps[first])
+        self.rows += len(steps)
+
+    @property
+    def lost_at(self):
+        """The first of the last rows, or None where the column is there or was rare before."""
+        return self.since if self.given >= max(2, DENSE * self.before) else None
+
+
 def _words(name):
     """A column's name in small letters: `Train/lossPerStep` is "train loss per step"."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name))
@@ -425,18 +472,43 @@ def _gather_columns(chunks, names, columns, source):
     if double is not None and double in found.values():
         raise LogError(f"there are several columns {double!r}")
     kept = {what: _Kept() for what in found if what != "step"}
+    gaps = {what: _Gap() for what in LOSSES if what in found}
+    beside = {what: set() for what in gaps}  # columns that have values in its rows
+    after = {what: set() for what in gaps}  # and in those that follow its last one
     rows = 0
     for chunk in chunks:
         here = {what: _numbers(chunk[name], name, rows) for what, name in found.items()}
         length = len(next(iter(here.values()))[0])
         steps, given = here.pop("step", (np.arange(rows, rows + length, dtype=float), True))
+        usable = given & np.isfinite(steps)
         for what, (values, has) in here.items():
-            use = has & given & np.isfinite(steps)
+            use = has & usable
             kept[what].add(steps[use], values[use])
+        for what, gap in gaps.items():
+            has = here[what][1]
+            gap.add(steps, has)
+            if has.any():
+                first, last = np.flatnonzero(has)[[0, -1]]
+                after[what] = set()
+                beside[what] |= _filled(chunk, first, last + 1, beside[what])
+            else:
+                last = -1
+            if last + 1 < length:
+                after[what] |= _filled(chunk, last + 1, length, after[what])
         rows += length
     if not rows:
         raise LogError("there are no rows")
-    return _log(kept, found, names, source)
+    gaps = {what: gap for what, gap in gaps.items() if after[what] <= beside[what]}
+    return _log(kept, found, names, source, gaps)
+
+
+def _filled(chunk, first, last, known):
+    """Names of the columns, except those known, that have a value in some of these rows."""
+    return {
+        name
+        for name, column in chunk.items()
+        if name not in known and any(v is not None and v != "" for v in islice(column, first, last))
+    }
 
 
 def _numbers(column, name, first_row):
@@ -460,7 +532,7 @@ def _numbers(column, name, first_row):
 
 def _gather(records, columns, source):
     """A Log of records (where, dict). Names may appear late: a record need not have all."""
-    columns_of, kept, names, index = {}, {}, {}, -1
+    columns_of, kept, gaps, names, index = {}, {}, {}, {}, -1
     for index, (where, record) in enumerate(records):
         if not isinstance(record, dict):
             raise LogError(f"{where} is no record but {type(record).__name__}")
@@ -482,6 +554,9 @@ def _gather(records, columns, source):
                 buffer[1].append(value)
                 if len(buffer[0]) >= 10_000:
                     _flush(buffer)
+            if what in LOSSES and name in record:  # null is a gap, no name is none
+                gap = gaps.setdefault(name, _Gap())
+                gap.add([step], [record[name] is not None])
     if index < 0:
         raise LogError("there are no records")
     missing = [name for name in columns.values() if name not in names]
@@ -491,7 +566,8 @@ def _gather(records, columns, source):
     for buffer in kept.values():
         _flush(buffer)
     by_what = {what: kept[name][2] for what, name in columns_of.items() if name in kept}
-    return _log(by_what, columns_of, list(names), source)
+    by_loss = {what: gaps[name] for what, name in columns_of.items() if name in gaps}
+    return _log(by_what, columns_of, list(names), source, by_loss)
 
 
 def _flush(buffer):
@@ -523,9 +599,14 @@ def _require(found, names):
         )
 
 
-def _log(kept, found, names, source):
+def _log(kept, found, names, source, gaps):
     series = {what: kept[what].series() for what in NAMES if what in kept}
     series = {what: one for what, one in series.items() if one is not None}
+    for what in set(gaps) & set(series):
+        at, others = gaps[what].lost_at, [series[n] for n in LOSSES if n in series and n != what]
+        # A loss that is measured later is finite, so nothing has diverged.
+        if at is not None and not any(len(one) and one.steps.max() >= at for one in others):
+            series[what].lost_at = at
     if not {"loss", "val_loss"} & set(series):
         raise LogError(f"the column {found.get('loss', found.get('val_loss'))!r} has no values")
     used = set(found.values())
