@@ -21,7 +21,7 @@ class Look:
     """A log on a clock that runs from 0 to 1, and the features of its curves."""
 
     def __init__(self, log, classes=None):
-        self.log, self.classes, self.marks = log, classes, []
+        self.log, self.classes, self.marks, self._windows = log, classes, [], {}
         self.loss, self.val = _ordered(log.losses), _ordered(log.val_losses)
         self.rates, self.grads = _ordered(log.rates), _ordered(log.grad_norms)
         # Without a training loss, the validation loss is the curve.
@@ -79,6 +79,12 @@ class Look:
         rates = np.maximum(np.interp(grid, self.rates.steps, self.rates.values), 0)
         spent = np.concatenate([[0], np.cumsum((rates[1:] + rates[:-1]) / 2)])
         return np.interp(steps, grid, spent / spent[-1]) if spent[-1] > 0 else self.share(steps)
+
+    def windows(self, series):
+        """`windows` over the whole run of one of the losses here, computed once."""
+        if id(series) not in self._windows:
+            self._windows[id(series)] = windows(self.share(series.steps), series.values)
+        return self._windows[id(series)]
 
     def rate_at(self, steps):
         """The rates at some steps."""

@@ -15,7 +15,7 @@ from numbers import Integral
 
 import numpy as np
 
-from lrteach.curve_shapes import HUGE, POINTS, WINDOWS, Look, noise, shape, windows
+from lrteach.curve_shapes import HUGE, POINTS, WINDOWS, Look, noise, shape
 from lrteach.logs import Log, read_log
 
 __all__ = ["Diagnosis", "SYMPTOMS", "Verdict", "diagnose"]
@@ -279,7 +279,7 @@ def _diverging(look):
         if len(one) < POINTS:
             continue
         start = one.values[0] if one is look.val else max(one.values[0], np.median(one.values[:3]))
-        means, errors = windows(look.share(one.steps), one.values)
+        means, errors = look.windows(one)
         end = means[-2:].mean()
         rise = (end - start) / max(abs(start), 1e-300)
         if rise < RISEN or end - start < 3 * errors[-2:].mean() * (one is look.loss):
@@ -341,7 +341,7 @@ def _overfitting(look):
     wobble = np.sqrt(-after[after < 0]).mean() ** 2 if (after < 0).any() else 0.0
     if rise < OVERFIT or end - low < OVERFIT_NOISE * wobble or len(after) < 3:
         return []
-    means, errors = windows(look.share(loss.steps), loss.values)
+    means, errors = look.windows(loss)
     k = min(int(look.share(val.steps[best]) * WINDOWS), WINDOWS - 3)
     fell = means[k] - means[-2:].mean()
     calm = means[k:].max() <= loss.values[0] + 3 * errors[k:].max()
@@ -363,6 +363,8 @@ def _restarts(look):
     positive = np.maximum(r.values, 1e-300)
     before = np.maximum.accumulate(r.values)
     rises = (r.values[1:] > RESTART * positive[:-1]) & (before[:-1] > RESTART * positive[:-1])
+    if not rises.any():
+        return []
     _, features = shape(look, look.main)
     x, y = look.share(look.main.steps), look.main.values
     fall = features["drop"] * abs(np.mean(y[: max(len(y) // 30, 1)]))
@@ -429,7 +431,7 @@ def _warmup(look):
         return []
     start, top, at = y[0], head.max(), int(np.argmax(head))
     jump = (top - start) / max(abs(start), 1e-300)
-    means, _ = windows(x, y)
+    means, _ = look.windows(curve)
     under = np.flatnonzero(means[1:] <= start)
     away = (under[0] + 1) / WINDOWS if len(under) else 1.0
     if jump < JUMP or away < AWAY or means[-1] > (start + top) / 2:
