@@ -43,7 +43,7 @@ class Look:
         if self.broken:
             return None
         if len(self.main) < POINTS:
-            return f"{len(self.main)} finite losses: at least {POINTS} are needed."
+            return f"Finite losses: {len(self.main)}. At least {POINTS} are needed."
         low, high = self.main.values.min(), self.main.values.max()
         if max(abs(low), abs(high)) > HUGE:
             return f"Losses of up to {max(abs(low), abs(high)):.2g} are no numbers to compute with."
@@ -54,7 +54,7 @@ class Look:
         return None
 
     def missing(self):
-        """What could not be looked at, as a sentence, or None."""
+        """What could not be looked at, in sentences."""
         lacks = []
         if not len(self.rates):
             lacks.append("learning rate (decay and restarts)")
@@ -62,7 +62,8 @@ class Look:
             lacks.append("gradient norm (vanishing and exploding)")
         if len(self.val) < POINTS:
             lacks.append("validation loss (overfitting; and it shows the rate best)")
-        return f"Not looked at, because it is not logged: {'; '.join(lacks)}." if lacks else None
+        says = [f"Not looked at, because it is not logged: {'; '.join(lacks)}."] if lacks else []
+        return [*says, *self.log.notes]
 
     def share(self, steps):
         """How much of the run is over: 0 to 1."""

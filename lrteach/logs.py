@@ -43,7 +43,7 @@ NAMES = {
         "val loss", "valid loss", "validation loss", "eval loss", "dev loss", "loss val", "loss valid",
         "loss validation", "loss eval", "val loss epoch", "val epoch loss", "test loss", "loss test",
     ],
-    "lr": ["lr", "learning rate", "train lr", "train learning rate", "rate", "optimizer lr", "eta", "lr step"],
+    "lr": ["lr", "learning rate", "epoch learning rate", "train epoch learning rate", "train lr", "train learning rate", "rate", "optimizer lr", "eta", "lr step"],
     "grad_norm": [
         "grad norm", "gradient norm", "gradnorm", "train grad norm", "total grad norm", "global grad norm",
         "grad norm step", "gnorm", "grad 2 norm total",
@@ -94,13 +94,15 @@ class Series:
 class Log:
     """Everything a log says about training, by name; a Series of length 0 for what it does not.
 
-    `columns` says which name of the log each was found under, `ignored` lists the others.
+    `columns` says which name of the log each was found under, `ignored` lists the others, `notes`
+    are sentences on what could not be read.
     """
 
     source: str
     series: dict
     columns: dict = field(default_factory=dict)
     ignored: tuple = ()
+    notes: tuple = ()
 
     losses = property(lambda self: self._of("loss"), doc="Training loss.")
     val_losses = property(lambda self: self._of("val_loss"), doc="Validation loss.")
@@ -253,7 +255,9 @@ def _opened(path, progress):
 
 
 def _of_csv(path, columns, progress):
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header = file.readline(LONGEST_LINE)
+    separator = max(",;\t", key=header.count)  # spreadsheets write ; where , is in numbers
     with _opened(path, progress) as binary:
         file = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
@@ -338,18 +342,19 @@ def _json(text, where):
 
 
 def _of_tensorboard(path, columns, progress):
-    files = sorted(path.rglob("*.tfevents.*")) if path.is_dir() else [path]
+    files = list(_event_files(path)) if path.is_dir() else [("", path)]
     if not files:
         raise LogError("there is no TensorBoard event file in this folder")
     try:
-        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.util import tensor_util
     except ImportError:
         raise LogError(
             "TensorBoard's files need its package: pip install 'lrteach[tensorboard]'"
         ) from None
 
-    def records(event):
+    def records(event, part):
         for value in event.summary.value:
             if value.HasField("simple_value"):
                 number = value.simple_value
@@ -358,20 +363,55 @@ def _of_tensorboard(path, columns, progress):
             else:
                 continue
             if isinstance(number, (int, float)):
-                yield f"step {event.step}", {"step": event.step, value.tag: number}
+                yield f"step {event.step}", {"step": event.step, part + value.tag: number}
+
+    total, read = sum(file.stat().st_size for _, file in files), 0
 
     def events():
         from tqdm import tqdm
 
+        nonlocal read
         options = BAR if progress else {"disable": True}
-        total = sum(file.stat().st_size for file in files)
         with tqdm(total=total, unit="B", desc="reading", **options) as bar:
-            for file in files:
-                for event in EventFileLoader(str(file)).Load():
-                    yield from records(event)
-                    bar.update(event.ByteSize() + 16)  # its length and two checksums
+            for part, file in files:
+                for raw in RawEventFileLoader(str(file)).Load():
+                    yield from records(Event.FromString(raw), part)
+                    read += len(raw) + 16  # its length and two checksums
+                    bar.update(read - bar.n)
 
-    return _gather(events(), columns, path.name)
+    log = _gather(events(), columns, path.name)
+    if read < 0.99 * total:
+        log.notes = (
+            f"Only {read / total:.0%} of the bytes could be read: the rest is damaged, or still "
+            "being written.",
+        )
+    return log
+
+
+def _event_files(folder):
+    """The event files of one run: (what its tags begin with, path).
+
+    They lie in one folder, or, as those of Keras, in one for training and one for validation.
+    """
+    found = {}
+    for file in sorted(folder.rglob("*.tfevents.*")):
+        found.setdefault(file.parent, []).append(file)
+    parts = {
+        "train": "train/",
+        "validation": "val/",
+        "val": "val/",
+        "valid": "val/",
+        "eval": "val/",
+    }
+    one_run = {place.parent for place in found if place.name in parts} | {
+        place for place in found if place.name not in parts
+    }
+    if len(one_run) > 1:
+        names = [str(place.relative_to(folder)) for place in sorted(found)]
+        raise LogError(f"there are several runs in this folder, name one of them: {_some(names)}")
+    for place, files in found.items():
+        part = parts.get(place.name, "") if len(found) > 1 else ""
+        yield from ((part, file) for file in files)
 
 
 # --- Gathering -----------------------------------------------------------------------------------
