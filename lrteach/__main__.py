@@ -33,6 +33,9 @@ def main(arguments=None):
     except _Refused as error:
         print(f"lrteach: {_one_line(error)}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        print(f"lrteach: {_one_line(error)}: `lrteach doctor` says how to mend it", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("lrteach: interrupted", file=sys.stderr)
         return 130
@@ -55,7 +58,7 @@ def _parser():
     )
     diagnose.add_argument(
         "log", metavar="LOG",
-        help="a .csv, .tsv, .jsonl or .json file, a TensorBoard event file, or the folder of one",
+        help="a .csv, .tsv, .jsonl or .json file, a TensorBoard event file, or the folder of a run",
     )  # fmt: skip
     diagnose.add_argument(
         "--plot",
@@ -68,6 +71,10 @@ def _parser():
         "--columns", metavar="NAME=COLUMN", nargs="+", default=[], type=_pair,
         help="where things are that are not recognised: loss=my_loss lr=my_rate; names are step, "
         "loss, val_loss, lr, grad_norm, accuracy, val_accuracy and update_ratio",
+    )  # fmt: skip
+    diagnose.add_argument(
+        "--classes", metavar="N", type=int,
+        help="of a classifier with a mean cross-entropy in nats: how many classes it has",
     )  # fmt: skip
     diagnose.set_defaults(command=_diagnose)
 
@@ -109,9 +116,10 @@ def _diagnose(given):
     from lrteach.logs import LogError, read_log
 
     try:
-        found = diagnose(read_log(given.log, dict(given.columns), progress=True))
+        log = read_log(given.log, dict(given.columns), progress=True)
+        found = diagnose(log, classes=given.classes)
     except (LogError, ValueError) as error:  # ValueError: a path with a zero byte
-        raise _Refused(error) from None
+        raise _Refused(str(error).replace("columns={'loss': ...}", "--columns loss=NAME")) from None
     if given.plot is not None:
         _draw(found, given.plot)
     print(json.dumps(found.to_dict(), indent=2) if given.json else found)
@@ -155,7 +163,7 @@ def _doctor(_):
     healthy = True
     for finding in examine():
         healthy &= finding.ok or finding.optional
-        print(finding)
+        print(finding, flush=True)
     print(
         "\nEverything the book needs is here." if healthy else "\nSomething is missing: see above."
     )

@@ -5,10 +5,9 @@ run, or, as far as that can be, with how often the curve was logged.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
-
-from lrteach.logs import Series
 
 __all__ = ["Look", "noise", "points", "shape", "windows"]
 
@@ -21,8 +20,8 @@ STILL = 1e-6  # a loss that spans less of itself than this is constant
 class Look:
     """A log on a clock that runs from 0 to 1, and the features of its curves."""
 
-    def __init__(self, log):
-        self.log, self.marks = log, []
+    def __init__(self, log, classes=None):
+        self.log, self.classes, self.marks, self._windows = log, classes, [], {}
         self.loss, self.val = _ordered(log.losses), _ordered(log.val_losses)
         self.rates, self.grads = _ordered(log.rates), _ordered(log.grad_norms)
         # Without a training loss, the validation loss is the curve.
@@ -30,15 +29,21 @@ class Look:
         steps = np.concatenate([s.steps for s in (self.loss, self.val) if len(s)] or [[0.0]])
         self.first, self.last = float(steps.min()), float(steps.max())
         for one in (self.loss, self.val):
-            if one.broken_at is not None and math.isfinite(one.broken_at):
-                self.last = max(self.last, one.broken_at)
+            for at in (one.broken_at, one.lost_at):
+                if at is not None and math.isfinite(at):
+                    self.last = max(self.last, at)
+
+    @property
+    def broken(self):
+        """Whether the loss is not finite somewhere, or missing to the end."""
+        return self.main.broken_at is not None or self.main.lost_at is not None
 
     def unusable(self):
         """Why nothing can be said, or None."""
-        if self.main.broken_at is not None:
+        if self.broken:
             return None
         if len(self.main) < POINTS:
-            return f"{len(self.main)} finite losses: at least {POINTS} are needed."
+            return f"Finite losses: {len(self.main)}. At least {POINTS} are needed."
         low, high = self.main.values.min(), self.main.values.max()
         if max(abs(low), abs(high)) > HUGE:
             return f"Losses of up to {max(abs(low), abs(high)):.2g} are no numbers to compute with."
@@ -49,7 +54,7 @@ class Look:
         return None
 
     def missing(self):
-        """What could not be looked at, as a sentence, or None."""
+        """What could not be looked at, in sentences."""
         lacks = []
         if not len(self.rates):
             lacks.append("learning rate (decay and restarts)")
@@ -57,7 +62,8 @@ class Look:
             lacks.append("gradient norm (vanishing and exploding)")
         if len(self.val) < POINTS:
             lacks.append("validation loss (overfitting; and it shows the rate best)")
-        return f"Not looked at, because it is not logged: {'; '.join(lacks)}." if lacks else None
+        says = [f"Not looked at, because it is not logged: {'; '.join(lacks)}."] if lacks else []
+        return [*says, *self.log.notes]
 
     def share(self, steps):
         """How much of the run is over: 0 to 1."""
@@ -75,6 +81,12 @@ class Look:
         spent = np.concatenate([[0], np.cumsum((rates[1:] + rates[:-1]) / 2)])
         return np.interp(steps, grid, spent / spent[-1]) if spent[-1] > 0 else self.share(steps)
 
+    def windows(self, series):
+        """`windows` over the whole run of one of the losses here, computed once."""
+        if id(series) not in self._windows:
+            self._windows[id(series)] = windows(self.share(series.steps), series.values)
+        return self._windows[id(series)]
+
     def rate_at(self, steps):
         """The rates at some steps."""
         return np.interp(steps, self.rates.steps, self.rates.values)
@@ -83,12 +95,12 @@ class Look:
 def _ordered(series):
     """By step, whatever the order of the log; by row where all steps are the same."""
     keep = np.isfinite(series.steps)
-    series = Series(series.steps[keep], series.values[keep], series.count, series.broken_at)
+    series = replace(series, steps=series.steps[keep], values=series.values[keep])
     if len(series) < 2:
         return series
     steps = series.steps if np.ptp(series.steps) > 0 else np.arange(len(series), dtype=float)
     order = np.argsort(steps, kind="stable")
-    return Series(steps[order], series.values[order], series.count, series.broken_at)
+    return replace(series, steps=steps[order], values=series.values[order])
 
 
 def noise(values):

@@ -41,11 +41,11 @@ class Finding:
 def examine():
     """Look at everything, one `Finding` after the other. Changes nothing."""
     yield _python()
+    yield _can_write("cache", _cache, "set LRTEACH_CACHE to a folder that you may write to")
+    yield _can_write("working folder", Path.cwd, "change into a folder that you may write to")
     yield from _packages()
     yield from _torch()
     yield from _data_files()
-    yield _can_write("cache", _cache(), "set LRTEACH_CACHE to a folder that you may write to")
-    yield _can_write("working folder", Path.cwd(), "change into a folder that you may write to")
     yield from _extras()
 
 
@@ -104,8 +104,11 @@ def _torch():
 
 
 def _data_files():
-    from lrteach import data
-
+    try:
+        from lrteach import data
+    except Exception:  # without numpy
+        yield Finding("data", False, "cannot be looked at", "First mend the packages above")
+        return
     for name in data.FILES:
         try:
             data._read(name)
@@ -119,16 +122,21 @@ def _cache():
     return Path(os.environ.get("LRTEACH_CACHE") or Path.home() / ".cache" / "lrteach")
 
 
-def _can_write(name, folder, mend):
+def _can_write(name, where, mend):
     """Try it, in the first folder of the path that exists: nothing stays behind."""
-    here = folder.absolute()
-    while not here.exists() and here != here.parent:
-        here = here.parent
+    mend = mend[0].upper() + mend[1:]
     try:
+        folder = here = where()
+        here = here.absolute()
+    except (OSError, RuntimeError) as error:  # the working folder was deleted; nobody has a home
+        return Finding(name, False, str(error) or "there is none", mend)
+    try:
+        while not here.exists() and here != here.parent:
+            here = here.parent
         with tempfile.TemporaryFile(dir=here):
             pass
     except OSError as error:
-        return Finding(name, False, f"{folder}: {error.strerror}", mend[0].upper() + mend[1:])
+        return Finding(name, False, f"{folder}: {error.strerror}", mend)
     return Finding(name, True, str(folder))
 
 

@@ -26,6 +26,7 @@ __all__ = ["Log", "LogError", "Series", "read_log"]
 # Points that are kept of a series. Twice as many, and every other one is dropped.
 MOST = 100_000
 CHUNK = 10_000  # rows that are read at a time
+DENSE = 0.9  # of the rows: a loss in so many is in nearly all of them
 # A line of a log that is longer is no line of a log.
 LONGEST_LINE = 1_000_000
 
@@ -42,7 +43,7 @@ NAMES = {
         "val loss", "valid loss", "validation loss", "eval loss", "dev loss", "loss val", "loss valid",
         "loss validation", "loss eval", "val loss epoch", "val epoch loss", "test loss", "loss test",
     ],
-    "lr": ["lr", "learning rate", "train lr", "train learning rate", "rate", "optimizer lr", "eta", "lr step"],
+    "lr": ["lr", "learning rate", "epoch learning rate", "train epoch learning rate", "train lr", "train learning rate", "rate", "optimizer lr", "eta", "lr step"],
     "grad_norm": [
         "grad norm", "gradient norm", "gradnorm", "train grad norm", "total grad norm", "global grad norm",
         "grad norm step", "gnorm", "grad 2 norm total",
@@ -54,6 +55,8 @@ NAMES = {
     ],
     "update_ratio": ["update ratio", "update to weight", "update weight ratio", "update norm ratio"],
 }  # fmt: skip
+
+LOSSES = ("loss", "val_loss")
 
 
 class LogError(ValueError):
@@ -72,12 +75,16 @@ class Series:
         How many values the log has; N are kept.
     broken_at : float or None
         The step of the first value that is not finite.
+    lost_at : float or None
+        The step from which on it is missing, if it was in nearly every row before: pandas, and
+        some that write JSON, leave such a gap where a value is NaN.
     """
 
     steps: np.ndarray
     values: np.ndarray
     count: int
     broken_at: float | None = None
+    lost_at: float | None = None
 
     def __len__(self):
         return len(self.steps)
@@ -87,13 +94,15 @@ class Series:
 class Log:
     """Everything a log says about training, by name; a Series of length 0 for what it does not.
 
-    `columns` says which name of the log each was found under, `ignored` lists the others.
+    `columns` says which name of the log each was found under, `ignored` lists the others, `notes`
+    are sentences on what could not be read.
     """
 
     source: str
     series: dict
     columns: dict = field(default_factory=dict)
     ignored: tuple = ()
+    notes: tuple = ()
 
     losses = property(lambda self: self._of("loss"), doc="Training loss.")
     val_losses = property(lambda self: self._of("val_loss"), doc="Validation loss.")
@@ -164,7 +173,7 @@ def _of_path(path, columns, progress):
     if not path.exists():
         raise LogError("there is no such file")
     if path.is_dir() or ".tfevents." in path.name:
-        return _of_tensorboard(path, columns)
+        return _of_tensorboard(path, columns, progress)
     if not path.is_file():
         raise LogError("it is not a file")
     if path.stat().st_size == 0:
@@ -175,7 +184,7 @@ def _of_path(path, columns, progress):
     if kind in (".jsonl", ".ndjson"):
         return _gather(_json_lines(path, progress), columns, path.name)
     if kind == ".json":
-        return _gather(_json_records(path), columns, path.name)
+        return _gather(_json_records(path, progress), columns, path.name)
     raise LogError(f"logs end in .csv, .tsv, .jsonl or .json, or are TensorBoard's, not {kind!r}")
 
 
@@ -192,7 +201,7 @@ def _of_run(run):
 
 
 def _of_table(table, columns):
-    """A DataFrame. NaN there is a value that was not measured."""
+    """A DataFrame. NaN there is a value that was not measured, or a loss that was NaN."""
     table = table.rename(columns=str)
     names = list(table.columns)
     double = [name for name in names if names.count(name) > 1]
@@ -212,6 +221,9 @@ def _whole(steps, values):
 
 
 # --- Files ---------------------------------------------------------------------------------------
+
+
+BAR = {"unit_scale": True, "leave": False, "disable": None, "delay": 1}  # only in a terminal
 
 
 class _Watched(io.FileIO):
@@ -234,9 +246,8 @@ def _opened(path, progress):
         return
     from tqdm import tqdm
 
-    options = {"unit": "B", "unit_scale": True, "leave": False, "disable": None, "delay": 1}
     with (
-        tqdm(total=path.stat().st_size, desc="reading", **options) as bar,
+        tqdm(total=path.stat().st_size, unit="B", desc="reading", **BAR) as bar,
         _Watched(path) as raw,
     ):
         raw.bar = bar
@@ -244,7 +255,9 @@ def _opened(path, progress):
 
 
 def _of_csv(path, columns, progress):
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header = file.readline(LONGEST_LINE)
+    separator = max(",;\t", key=header.count)  # spreadsheets write ; where , is in numbers
     with _opened(path, progress) as binary:
         file = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
@@ -281,15 +294,16 @@ def _json_lines(path, progress=False):
                 yield f"line {number}", _json(line, f"line {number}")
 
 
-def _json_records(path):
+def _json_records(path, progress):
     if path.stat().st_size > 2_000_000_000:
         raise LogError("a .json file of more than 2 GB must be written as JSON lines (.jsonl)")
-    whole = path.read_bytes()
+    with _opened(path, progress) as file:
+        whole = b"".join(iter(lambda: file.read(1 << 24), b""))
     try:
         content = _json(whole, "the file")
     except LogError:
         if whole.lstrip()[:1] == b"{" and b"\n{" in whole:  # JSON lines under another name
-            yield from _json_lines(path)
+            yield from _json_lines(path, progress)
             return
         raise
     if isinstance(content, dict) and "log_history" in content:  # transformers' trainer_state.json
@@ -300,6 +314,10 @@ def _json_records(path):
         content = [content]
     if not isinstance(content, list):
         raise LogError(f"expected a list of records, not {type(content).__name__}")
+    if progress:
+        from tqdm import tqdm
+
+        content = tqdm(content, unit=" records", **BAR)
     yield from ((f"record {i}", record) for i, record in enumerate(content))
 
 
@@ -323,32 +341,77 @@ def _json(text, where):
         raise LogError(f"{where} cannot be read: {error}") from None
 
 
-def _of_tensorboard(path, columns):
-    files = sorted(path.rglob("*.tfevents.*")) if path.is_dir() else [path]
+def _of_tensorboard(path, columns, progress):
+    files = list(_event_files(path)) if path.is_dir() else [("", path)]
     if not files:
         raise LogError("there is no TensorBoard event file in this folder")
     try:
-        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.util import tensor_util
     except ImportError:
         raise LogError(
             "TensorBoard's files need its package: pip install 'lrteach[tensorboard]'"
         ) from None
 
-    def events():
-        for file in files:
-            for event in EventFileLoader(str(file)).Load():
-                for value in event.summary.value:
-                    if value.HasField("simple_value"):
-                        number = value.simple_value
-                    elif value.HasField("tensor") and not value.tensor.tensor_shape.dim:
-                        number = tensor_util.make_ndarray(value.tensor).item()
-                    else:
-                        continue
-                    if isinstance(number, (int, float)):
-                        yield f"step {event.step}", {"step": event.step, value.tag: number}
+    def records(event, part):
+        for value in event.summary.value:
+            if value.HasField("simple_value"):
+                number = value.simple_value
+            elif value.HasField("tensor") and not value.tensor.tensor_shape.dim:
+                number = tensor_util.make_ndarray(value.tensor).item()
+            else:
+                continue
+            if isinstance(number, (int, float)):
+                yield f"step {event.step}", {"step": event.step, part + value.tag: number}
 
-    return _gather(events(), columns, path.name)
+    total, read = sum(file.stat().st_size for _, file in files), 0
+
+    def events():
+        from tqdm import tqdm
+
+        nonlocal read
+        options = BAR if progress else {"disable": True}
+        with tqdm(total=total, unit="B", desc="reading", **options) as bar:
+            for part, file in files:
+                for raw in RawEventFileLoader(str(file)).Load():
+                    yield from records(Event.FromString(raw), part)
+                    read += len(raw) + 16  # its length and two checksums
+                    bar.update(read - bar.n)
+
+    log = _gather(events(), columns, path.name)
+    if read < 0.99 * total:
+        log.notes = (
+            f"Only {read / total:.0%} of the bytes could be read: the rest is damaged, or still "
+            "being written.",
+        )
+    return log
+
+
+def _event_files(folder):
+    """The event files of one run: (what its tags begin with, path).
+
+    They lie in one folder, or, as those of Keras, in one for training and one for validation.
+    """
+    found = {}
+    for file in sorted(folder.rglob("*.tfevents.*")):
+        found.setdefault(file.parent, []).append(file)
+    parts = {
+        "train": "train/",
+        "validation": "val/",
+        "val": "val/",
+        "valid": "val/",
+        "eval": "val/",
+    }
+    one_run = {place.parent for place in found if place.name in parts} | {
+        place for place in found if place.name not in parts
+    }
+    if len(one_run) > 1:
+        names = [str(place.relative_to(folder)) for place in sorted(found)]
+        raise LogError(f"there are several runs in this folder, name one of them: {_some(names)}")
+    for place, files in found.items():
+        part = parts.get(place.name, "") if len(found) > 1 else ""
+        yield from ((part, file) for file in files)
 
 
 # --- Gathering -----------------------------------------------------------------------------------
@@ -385,6 +448,30 @@ class _Kept:
         return Series(
             np.concatenate(self.steps), np.concatenate(self.values), self.count, self.broken_at
         )
+
+
+class _Gap:
+    """Whether a column that was there in nearly every row is missing in the last rows."""
+
+    def __init__(self):
+        self.rows, self.given, self.before, self.since = 0, 0, 0, None
+
+    def add(self, steps, given):
+        """Take more rows: their steps, and whether the column has a value there; arrays (n,)."""
+        here = np.flatnonzero(given)
+        first = 0
+        if len(here):
+            self.given += len(here)
+            self.before, self.since = self.rows + int(here[-1]) + 1, None
+            first = here[-1] + 1
+        if self.since is None and first < len(steps):
+            self.since = float(steps[first])
+        self.rows += len(steps)
+
+    @property
+    def lost_at(self):
+        """The first of the last rows, or None where the column is there or was rare before."""
+        return self.since if self.given >= max(2, DENSE * self.before) else None
 
 
 def _words(name):
@@ -425,18 +512,43 @@ def _gather_columns(chunks, names, columns, source):
     if double is not None and double in found.values():
         raise LogError(f"there are several columns {double!r}")
     kept = {what: _Kept() for what in found if what != "step"}
+    gaps = {what: _Gap() for what in LOSSES if what in found}
+    beside = {what: set() for what in gaps}  # columns that have values in its rows
+    after = {what: set() for what in gaps}  # and in those that follow its last one
     rows = 0
     for chunk in chunks:
         here = {what: _numbers(chunk[name], name, rows) for what, name in found.items()}
         length = len(next(iter(here.values()))[0])
         steps, given = here.pop("step", (np.arange(rows, rows + length, dtype=float), True))
+        usable = given & np.isfinite(steps)
         for what, (values, has) in here.items():
-            use = has & given & np.isfinite(steps)
+            use = has & usable
             kept[what].add(steps[use], values[use])
+        for what, gap in gaps.items():
+            has = here[what][1]
+            gap.add(steps, has)
+            if has.any():
+                first, last = np.flatnonzero(has)[[0, -1]]
+                after[what] = set()
+                beside[what] |= _filled(chunk, first, last + 1, beside[what])
+            else:
+                last = -1
+            if last + 1 < length:
+                after[what] |= _filled(chunk, last + 1, length, after[what])
         rows += length
     if not rows:
         raise LogError("there are no rows")
-    return _log(kept, found, names, source)
+    gaps = {what: gap for what, gap in gaps.items() if after[what] <= beside[what]}
+    return _log(kept, found, names, source, gaps)
+
+
+def _filled(chunk, first, last, known):
+    """Names of the columns, except those known, that have a value in some of these rows."""
+    return {
+        name
+        for name, column in chunk.items()
+        if name not in known and any(v is not None and v != "" for v in islice(column, first, last))
+    }
 
 
 def _numbers(column, name, first_row):
@@ -460,7 +572,7 @@ def _numbers(column, name, first_row):
 
 def _gather(records, columns, source):
     """A Log of records (where, dict). Names may appear late: a record need not have all."""
-    columns_of, kept, names, index = {}, {}, {}, -1
+    columns_of, kept, gaps, names, index = {}, {}, {}, {}, -1
     for index, (where, record) in enumerate(records):
         if not isinstance(record, dict):
             raise LogError(f"{where} is no record but {type(record).__name__}")
@@ -482,6 +594,9 @@ def _gather(records, columns, source):
                 buffer[1].append(value)
                 if len(buffer[0]) >= 10_000:
                     _flush(buffer)
+            if what in LOSSES and name in record:  # null is a gap, no name is none
+                gap = gaps.setdefault(name, _Gap())
+                gap.add([step], [record[name] is not None])
     if index < 0:
         raise LogError("there are no records")
     missing = [name for name in columns.values() if name not in names]
@@ -491,7 +606,8 @@ def _gather(records, columns, source):
     for buffer in kept.values():
         _flush(buffer)
     by_what = {what: kept[name][2] for what, name in columns_of.items() if name in kept}
-    return _log(by_what, columns_of, list(names), source)
+    by_loss = {what: gaps[name] for what, name in columns_of.items() if name in gaps}
+    return _log(by_what, columns_of, list(names), source, by_loss)
 
 
 def _flush(buffer):
@@ -523,9 +639,14 @@ def _require(found, names):
         )
 
 
-def _log(kept, found, names, source):
+def _log(kept, found, names, source, gaps):
     series = {what: kept[what].series() for what in NAMES if what in kept}
     series = {what: one for what, one in series.items() if one is not None}
+    for what in set(gaps) & set(series):
+        at, others = gaps[what].lost_at, [series[n] for n in LOSSES if n in series and n != what]
+        # A loss that is measured later is finite, so nothing has diverged.
+        if at is not None and not any(len(one) and one.steps.max() >= at for one in others):
+            series[what].lost_at = at
     if not {"loss", "val_loss"} & set(series):
         raise LogError(f"the column {found.get('loss', found.get('val_loss'))!r} has no values")
     used = set(found.values())

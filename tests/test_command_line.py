@@ -196,6 +196,23 @@ def test_a_diagnosis_starts_fast_and_without_torch_or_matplotlib(curve):
     assert min(times) < 2  # alone on a core it takes 0.3 s
 
 
+def test_without_numpy_the_doctor_is_recommended(curve, capsys, monkeypatch):
+    for name in ("lrteach.diagnosis", "lrteach.curve_shapes", "lrteach.logs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert "lrteach doctor" in refused(capsys, "diagnose", curve)
+
+
+def test_classes_are_passed_on(tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text("loss\n" + "".join(f"{1000 / (t + 1)}\n" for t in range(50)))
+    assert main(["diagnose", str(path), "--classes", "10"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("exploding gradients")
+    assert "434 times ln 10" in said
+    assert "classes=1" in refused(capsys, "diagnose", path, "--classes", "1")
+
+
 # --- doctor ----------------------------------------------------------------------------------------
 
 
@@ -227,6 +244,24 @@ def test_a_folder_that_cannot_be_written_is_missing(capsys, monkeypatch, tmp_pat
     (line,) = [x for x in capsys.readouterr().out.splitlines() if " cache: " in x]
     assert line.startswith("missing")
     assert "LRTEACH_CACHE" in line
+
+
+def test_a_working_folder_that_was_deleted_is_missing(monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    finding = doctor._can_write("working folder", Path.cwd, "change into another")
+    assert not finding.ok
+    assert "Change into another" in str(finding)
+
+
+def test_without_numpy_the_doctor_goes_on(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lrteach.data", None)
+    monkeypatch.delattr("lrteach.data", raising=False)
+    (finding,) = doctor._data_files()
+    assert not finding.ok
+    assert "mend the packages" in str(finding)
 
 
 @pytest.mark.parametrize(

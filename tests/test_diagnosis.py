@@ -173,6 +173,46 @@ def test_one_value_that_is_not_finite_is_less_sure_than_an_end():
     assert "49 values after it are" in str(once)
 
 
+def test_a_loss_that_ends_before_its_table_has_diverged():
+    table = made(sound).drop(columns="val_loss")
+    table.loc[600:, "loss"] = np.nan
+    found = diagnose(table)
+    assert found.symptom == DIVERGING
+    assert "From step 600 on there is no loss" in str(found)
+    assert found.confidence < diagnose(CASES[DIVERGING]).confidence
+    assert diagnose(table.head(600)).symptom == NOTHING_WRONG
+
+
+def test_a_first_loss_far_above_that_of_knowing_nothing_explodes():
+    high = made(lambda u: 1000 * sound(u), grad=flat)  # sound(0) is 2.3
+    assert EXPLODING_GRADIENTS not in symptoms(diagnose(high))
+    found = diagnose(high, classes=10)
+    assert found.symptom == EXPLODING_GRADIENTS
+    assert "times ln 10" in str(found)
+    assert EXPLODING_GRADIENTS not in symptoms(diagnose(CASES[NOTHING_WRONG], classes=10))
+    assert diagnose([{"loss": 1e9}, {"loss": math.inf}], classes=10).verdicts[1].symptom == (
+        EXPLODING_GRADIENTS
+    )
+
+
+@pytest.mark.parametrize("classes", [1, 0, -3, 2.5, "10"])
+def test_classes_are_a_whole_number(classes):
+    with pytest.raises(ValueError, match="classes must be an int above 1"):
+        diagnose(CASES[NOTHING_WRONG], classes=classes)
+
+
+def test_a_missing_warm_up_is_a_second_opinion():
+    found = diagnose(CASES[WARMUP_MISSING])
+    (verdict,) = [v for v in found.verdicts if v.symptom == WARMUP_MISSING]
+    assert verdict.confidence == diagnosis.WARMED < found.confidence
+    assert "two in five" in str(found)
+
+
+def test_what_is_low_for_a_tuned_run_is_not_called_as_in_tuned_runs():
+    slow = str(diagnose(made(lambda u: 0.4 + 1.9 * np.exp(-5 * u))))
+    assert "as in tuned runs" not in slow
+
+
 def test_noise_of_the_validation_loss_is_no_overfitting():
     noisy = made(sound, lambda u: sound(u) + shaking(0.3)(u), lr=flat)
     assert OVERFITTING not in symptoms(diagnose(noisy))
@@ -475,6 +515,11 @@ def test_runs_that_were_held_out_are_diagnosed():
     assert table.to_numpy().sum() == len(runs)
     right = sum(table.loc[symptom, symptom] for symptom in table.index if symptom in table)
     assert right / len(runs) > 0.85
+    both = [
+        c for c in runs if {DIVERGING, RATE_TOO_HIGH} <= set(c.labels) and c.labels[0] == DIVERGING
+    ]
+    if both:  # one cure, so one is as good as the other
+        assert cases.confusion(both).loc[DIVERGING, DIVERGING] >= len(both) - 1
     blind = cases.confusion(runs, without=("lr", "val_loss"))
     assert sum(blind.loc[s, s] for s in blind.index if s in blind) < right
 
@@ -489,3 +534,23 @@ def test_no_data_and_no_model_are_in_both_parts():
     assert not shapes["fit"] & shapes["held out"]
     with pytest.raises(ValueError, match="part='all' is not allowed"):
         labelled_runs("all")
+    with pytest.raises(ValueError, match="only='mnist' fits none of"):
+        labelled_runs("held out", "mnist")
+
+
+def test_schedules_that_share_a_sweep_are_as_if_each_had_its_own():
+    from lrteach import diagnosis_cases as cases
+    from lrteach.optimizers import adam
+    from lrteach.schedules import constant, linear
+    from lrteach.sweeps import sweep
+
+    task, lrs = cases.TASKS[6], np.array([1e-3, 1e-2])
+    plans = {"a": (lrs, constant(steps=cases.STEPS)), "b": (lrs[1:], linear(steps=cases.STEPS))}
+    made = cases._train(task, adam, plans, 16, seeds=1)
+    for name, (rates, schedule) in plans.items():
+        alone = sweep(
+            task.model(), task.data(), adam, rates, schedule=schedule, steps=cases.STEPS,
+            batch_size=16, eval_every=cases.EVERY, progress=False,
+        )  # fmt: skip
+        np.testing.assert_array_equal(made[name].losses, alone.losses)
+        np.testing.assert_array_equal(made[name].val_losses, alone.val_losses)

@@ -310,3 +310,98 @@ def test_whatever_is_in_a_file_it_is_a_log_or_a_clear_error(tmp_path, content, e
         assert np.isfinite(series.steps).all()
         assert len(series.steps) == len(series.values)
     assert not math.isnan(len(log.losses))
+
+
+# --- Losses that end before their table -------------------------------------------------------------
+
+
+def ended(**columns):
+    """A table whose loss was NaN from row 60 on, as pandas writes it."""
+    rows = pd.DataFrame({"step": np.arange(100), "loss": 1.0, "lr": 0.1} | columns)
+    rows.loc[60:, "loss"] = np.nan
+    return rows
+
+
+def in_all_ways(table, tmp_path):
+    """The logs of a table, as such, as CSV, and as JSON lines with null."""
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    return [read_log(table), read_log(tmp_path / "a.csv"), read_log(tmp_path / "a.jsonl")]
+
+
+@pytest.mark.parametrize("chunk", [7, 60, 10_000])
+def test_a_loss_that_ends_before_its_table_was_lost(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(logs, "CHUNK", chunk)
+    for log in in_all_ways(ended(), tmp_path):
+        assert log.losses.lost_at == 60
+        assert log.losses.broken_at is None
+        assert log.rates.lost_at is None
+
+
+def test_a_rare_loss_may_end_early(tmp_path):
+    rare = ended()
+    rare.loc[rare.index % 2 == 1, "loss"] = np.nan
+    for log in in_all_ways(rare, tmp_path):
+        assert log.losses.lost_at is None
+
+
+def test_a_loss_that_is_measured_later_says_that_nothing_was_lost(tmp_path):
+    table = ended(val_loss=np.nan)
+    table.loc[::20, "val_loss"] = 0.5
+    for log in in_all_ways(table, tmp_path):
+        assert log.losses.lost_at is None
+
+
+def test_a_last_row_of_another_kind_is_no_loss_that_was_lost(tmp_path):
+    """Lightning's test, after the training."""
+    rows = pd.DataFrame({"step": np.arange(61), "loss": 1.0, "test_acc": np.nan})
+    rows.loc[60, ["loss", "test_acc"]] = [np.nan, 0.9]
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    assert read_log(rows).losses.lost_at is None
+    assert read_log(tmp_path / "a.csv").losses.lost_at is None
+
+
+def test_semicolons_and_tabs_separate_too(tmp_path):
+    for separator in ";\t":
+        (tmp_path / "a.csv").write_text(f"step{separator}loss\n0{separator}1.5\n")
+        assert read_log(tmp_path / "a.csv").losses.values.tolist() == [1.5]
+
+
+# --- Folders of TensorBoard -------------------------------------------------------------------------
+
+
+def board(folder, tag, values):
+    pytest.importorskip("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(folder) as writer:
+        for step, value in enumerate(values):
+            writer.add_scalar(tag, value, step)
+    return next(folder.glob("*.tfevents.*"))
+
+
+def test_several_runs_in_a_folder_are_not_mixed(tmp_path):
+    for name in ("a", "b"):
+        board(tmp_path / name, "loss", [2.0, 1.0])
+    with pytest.raises(LogError, match=r"several runs in this folder.*'a', 'b'"):
+        read_log(tmp_path)
+    assert len(read_log(tmp_path / "a").losses) == 2
+
+
+def test_training_and_validation_in_two_folders_are_one_run(tmp_path):
+    """Keras writes both under one name."""
+    board(tmp_path / "train", "epoch_loss", [3.0, 2.0])
+    board(tmp_path / "validation", "epoch_loss", [4.0, 3.0, 2.5])
+    log = read_log(tmp_path)
+    assert log.losses.values.tolist() == [3.0, 2.0]
+    assert log.val_losses.values.tolist() == [4.0, 3.0, 2.5]
+
+
+def test_damage_in_the_middle_of_an_event_file_is_told(tmp_path):
+    path = board(tmp_path, "loss", np.linspace(2, 1, 200))
+    assert read_log(path).notes == ()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    (note,) = read_log(path).notes
+    assert "of the bytes" in note
