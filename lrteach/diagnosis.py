@@ -49,6 +49,7 @@ OVERFIT_NOISE = 3.0  # and at least so many times what it goes up and down
 RESTART = 2.0  # the rate rises by this factor between two values, and was as high before
 RESTART_JUMP = 0.05  # and the loss rises by this share of its fall
 LARGE = 0.5  # of the highest rate: the last value is above it where nothing was decayed
+QUIET = 0.01  # of the fall, between batches: fit, no run that a cooldown mends varies less
 JUMP = 0.5  # the loss rises by this share of its start in the first twentieth
 WARMED = 0.4  # of such runs a warm-up helps: fit, at large constant rates, 42 of 105
 AWAY = 0.1  # of the run until it is back: fit, warm-up missing 0.10 and more, other rates 0 to 0.08
@@ -505,6 +506,8 @@ def _never(look):
     if rates.max() <= 0 or rates[-20:].mean() < LARGE * rates.max():
         return 0.0, []
     _, f = shape(look, look.loss)
+    if 10 ** f["spread"] < QUIET:
+        return 0.0, []  # there is no noise that a cooldown could take out
     odds = COOLDOWN["constant"] + sum(
         COOLDOWN[name] * f[name] for name in ("late", "noise", "spread")
     )

@@ -280,6 +280,13 @@ def test_a_cooldown_at_the_end_is_decay():
     )
 
 
+def test_where_there_is_no_noise_no_cooldown_is_advised():
+    def curve(u):
+        return 0.5 + 2 * np.exp(-12 * u)
+
+    assert NEVER_DECAYED not in symptoms(diagnose(made(curve, curve, lr=flat, noise=0.0)))
+
+
 def test_a_gradient_that_grows_explodes():
     def grows(u):
         return np.where((u > 0.5) & (u < 0.51), 1000.0, 1.0)
