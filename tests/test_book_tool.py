@@ -135,6 +135,48 @@ def test_a_chapter_that_failed_leaves_the_others_results(tree, capfd):
     assert "Executing" not in capfd.readouterr().out
 
 
+def command(monkeypatch, *arguments):
+    """Run `python tools/book.py ARGUMENTS`."""
+    monkeypatch.setattr(book.sys, "argv", ["book.py", *arguments])
+    book.main()
+
+
+def test_execute_with_a_page_executes_only_it_and_forgets_no_other(tree, monkeypatch, capfd):
+    write_chapter(tree, "print(1)", "one")
+    write_chapter(tree, "print(2)", "two")
+    book.execute()
+    before = book.read_state()
+    write_chapter(tree, "print(3)", "one")
+    write_chapter(tree, "print(4)", "two")
+    capfd.readouterr()
+    command(monkeypatch, "execute", "part/one")
+    said, after = capfd.readouterr().out, book.read_state()
+    assert "Executing 1 of 1" in said
+    assert "part/one" in said and "part/two" not in said
+    assert after["part/two"] == before["part/two"]
+    assert after["part/one"]["fingerprint"] != before["part/one"]["fingerprint"]
+    assert not book.LEDGER.exists()  # it is about the whole book
+    command(monkeypatch, "execute")
+    assert "Executing 1 of 2" in capfd.readouterr().out  # what was done alone is not done again
+
+
+def test_a_page_that_is_not_there_is_refused_before_anything_is_executed(tree, monkeypatch, capfd):
+    write_chapter(tree, "print(1)", "one")
+    with pytest.raises(SystemExit, match=r"part/three.*there are part/one"):
+        command(monkeypatch, "execute", "part/one", "part/three")
+    assert "Executing" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["build", "record"])
+def test_commands_about_the_whole_book_take_no_page(tree, monkeypatch, capfd, name):
+    write_chapter(tree, "print(1)", "one")
+    with pytest.raises(SystemExit):
+        command(monkeypatch, name, "part/one")
+    streams = capfd.readouterr()
+    assert f"{name} takes no pages" in streams.err
+    assert "Executing" not in streams.out
+
+
 def test_recordings_are_byte_identical_when_made_again(tree):
     write_chapter(
         tree, "print(1)\ndisplay({'image/png': 'aaaa', 'text/plain': '<Figure>'}, raw=True)"

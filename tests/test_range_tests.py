@@ -296,6 +296,21 @@ def test_only_the_valley_follows_the_first_rate():
     assert "a smaller first rate moves it down" in CAVEATS["valley"]
 
 
+@pytest.mark.parametrize(
+    ("cliff", "steepest", "lr"),
+    [(0.5, 0.1, 0.5), (math.nan, 0.1, 0.1), (0.5, math.nan, 0.5), (math.nan, math.nan, math.nan)],
+)
+def test_the_rate_to_start_from_is_a_quarter_of_the_cliff_or_else_the_steepest(cliff, steepest, lr):
+    rates = {"cliff/4": cliff, "minimum/10": 0.2, "steepest": steepest, "valley": 0.3}
+    readings = {
+        name: range_tests.Suggestion(name, rate, rate, rate, int(rate == rate), 1, CAVEATS[name])
+        for name, rate in rates.items()
+    }
+    nothing = np.zeros((1, 2))
+    found = range_tests.RangeTest(np.array([0.1, 1.0]), nothing, nothing, 1, readings, ("end",))
+    assert found.lr == pytest.approx(lr, nan_ok=True)
+
+
 def test_an_interval_covers_the_seeds():
     found = range_test(network(), loader(), adam, **(QUICK | {"seeds": 4}))
     one = found.suggestions["steepest"]

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from lrteach import data, sweep, sweeps, train
 from lrteach.batched import DenseStack, MappedStack, can_be_dense, train_together
 from lrteach.models import initialise, linear_model, mlp
-from lrteach.optimizers import adam, adamw, heavy_ball, sgd
+from lrteach.optimizers import adam, adamw, heavy_ball, rule, sgd
 from lrteach.schedules import Schedule, cosine, warmup
 from lrteach.sweeps import Sweep, tolerance
 
@@ -110,6 +110,26 @@ def test_float32_differs_from_train_by_rounding_that_kinks_amplify(activation, l
 
 def test_a_rule_may_keep_theta_and_the_gradient_as_it_got_them():
     assert everything(run(rule=keeping)) == everything(run(rule=copying))
+
+
+@rule
+def torch_momentum(theta, g, m, *, t, lr, beta=0.9):
+    """Momentum with the sign of the average, in torch's functions alone, which refuse arrays."""
+    m = torch.lerp(m, g, 1 - beta)
+    step = torch.where(torch.isfinite(m), torch.sign(m), torch.zeros_like(m))
+    return torch.sub(theta, lr * step.clamp(-1, 1)), m
+
+
+@pytest.mark.parametrize("model", [TANH, CONV], ids=["dense", "convolutional"])
+def test_a_rule_written_with_torch_functions_can_be_swept(model):
+    own = CLASSES if model is TANH else IMAGES
+    lrs = [0.003, 0.01]
+    found = sweep(model, own, torch_momentum, lrs, seeds=2, steps=10, batch_size=8, workers=1)
+    alone = train(
+        model, own, torch_momentum, lrs[1], seed=1, steps=10, batch_size=8, progress=False
+    )
+    assert not found.diverged.any()
+    np.testing.assert_allclose(found.losses[1, 1], alone.losses, rtol=1e-4)
 
 
 def test_number_and_place_of_the_rows_do_not_matter(monkeypatch):
