@@ -27,7 +27,6 @@ WAITING = {
     "Distributed": {"A0.9", "A2.9", "A3.10", "A4.17"},
     "Games": {"A4.9"},
     "Generalization": {"A0.2", "A0.12"},
-    "Scaling": {"A0.10", "A4.17"},
 }
 
 
