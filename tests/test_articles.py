@@ -29,7 +29,6 @@ WAITING = {
     "Fine-tuning": {"A0.10", "A4.14"},
     "Finding the rate": {"A0.13", "A4.18"},
     "Games": {"A4.9"},
-    "Generalization": {"A0.2", "A0.12"},
     "Precision": {"A2.9"},
     "Scaling": {"A0.10", "A4.17"},
 }
