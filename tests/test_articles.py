@@ -26,7 +26,6 @@ NUMBER_OF_ITEMS = {"A0": 14, "A1": 10, "A2": 9, "A3": 10, "A4": 18}
 WAITING = {
     "Distributed": {"A0.9", "A2.9", "A3.10", "A4.17"},
     "Games": {"A4.9"},
-    "Generalization": {"A0.2", "A0.12"},
 }
 
 
