@@ -304,6 +304,10 @@ def recorded_form(notebook):
             recorded.metadata["tags"] = list(cell.metadata["tags"])
         for output in cell.outputs:
             if output.output_type == "stream":
+                last = recorded.outputs[-1] if recorded.outputs else {}
+                if last.get("name") == output.name:  # how often a kernel flushes is chance
+                    last.text += output.text
+                    continue
                 text = {"name": output.name, "text": output.text}
                 recorded.outputs.append(nbformat.v4.new_output("stream", **text))
             elif "text/plain" in output.get("data", {}):
