@@ -151,6 +151,16 @@ def test_recordings_are_byte_identical_when_made_again(tree):
     nbformat.validate(json.loads(first))
 
 
+def test_a_recording_does_not_depend_on_how_often_the_kernel_flushed():
+    def stream(name, text):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    flushes = [stream("stdout", "a\n"), stream("stdout", "b\n"), stream("stderr", "c\n")]
+    cell = nbformat.v4.new_code_cell("print()", outputs=flushes)
+    (recorded,) = book.recorded_form(nbformat.v4.new_notebook(cells=[cell])).cells
+    assert [(o.name, o.text) for o in recorded.outputs] == [("stdout", "a\nb\n"), ("stderr", "c\n")]
+
+
 def test_recordings_of_chapters_that_are_gone_go_too(tree):
     write_chapter(tree, "1")
     book.record(book.execute())

@@ -244,6 +244,15 @@ def execute(only=()):
     }
 
 
+def executed_here(name):
+    """A page as this machine executed it, or None where the code, or what it uses, is newer."""
+    path = chapters()[name]
+    notebook, cache = read_notebook(path), open_cache()
+    if read_state().get(name, {}).get("fingerprint") != fingerprint(path):
+        return None
+    return cached(cache, notebook) and cache.merge_match_into_notebook(notebook)[1]
+
+
 # --- what is made of the results ------------------------------------------------------------
 
 
@@ -304,6 +313,10 @@ def recorded_form(notebook):
             recorded.metadata["tags"] = list(cell.metadata["tags"])
         for output in cell.outputs:
             if output.output_type == "stream":
+                last = recorded.outputs[-1] if recorded.outputs else {}
+                if last.get("name") == output.name:  # how often a kernel flushes is chance
+                    last.text += output.text
+                    continue
                 text = {"name": output.name, "text": output.text}
                 recorded.outputs.append(nbformat.v4.new_output("stream", **text))
             elif "text/plain" in output.get("data", {}):

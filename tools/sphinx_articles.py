@@ -1,6 +1,7 @@
-"""Sphinx extension: the directive `{article-items}`, what an article says and what became of it.
+"""Sphinx extension: `{article-items}`, what an article says and what became of it, and
+`{chapter-questions}`, the questions that the chapters answer themselves.
 
-Its body is a list in YAML:
+The body of `{article-items}` is a list in YAML:
 
     - id: A1.4
       item: "step decay, printed as a formula"     what the article has, in our own words
@@ -16,6 +17,7 @@ A link that leads nowhere is a warning, and warnings stop the build.
 """
 
 import re
+from pathlib import Path
 
 import yaml
 from docutils import nodes
@@ -86,6 +88,41 @@ class ArticleItems(SphinxDirective):
         return found
 
 
+QUESTION = re.compile(r"^\*\*(.+?[?.])\*\*", re.M)  # "The loss is NaN." asks as well
+
+
+def questions(text):
+    """What a chapter asks under FAQ, as Markdown."""
+    faq = re.search(r"^## FAQ$(.*?)(?=^## |\Z)", text, re.M | re.S)
+    return QUESTION.findall(faq[1]) if faq else []
+
+
+class ChapterQuestions(SphinxDirective):
+    """For each chapter, in the order of reading, its questions and a link to its answers."""
+
+    def run(self):
+        order = re.findall(r"file: *(\S+)", Path(self.env.srcdir, "../_toc.yml").read_text("utf-8"))
+        found = []
+        for name in order:
+            path = Path(self.env.doc2path(name))
+            if not (asked := questions(path.read_text("utf-8"))):
+                continue
+            self.env.note_dependency(str(path))
+            answers = self.env.app.builder.get_relative_uri(self.env.docname, name) + "#faq"
+            found += self.parse_text_to_nodes(f"{{doc}}`/{name}`")
+            found.append(
+                nodes.bullet_list("", *(self.line(question, answers) for question in asked))
+            )
+        return found
+
+    def line(self, question, answers):
+        """A question as a link; its own formulas and code stay."""
+        (paragraph,) = self.parse_text_to_nodes(question)
+        link = nodes.reference("", "", *paragraph.children, refuri=answers, internal=True)
+        return nodes.list_item("", nodes.paragraph("", "", link))
+
+
 def setup(app):
+    app.add_directive("chapter-questions", ChapterQuestions)
     app.add_directive("article-items", ArticleItems)
     return {"version": "1", "parallel_read_safe": True}
