@@ -1,4 +1,4 @@
-"""Tests of lrteach.hessians, against dense Hessians that torch.func makes."""
+"""Tests of lrteach.hessians, against dense Hessians, row by row from torch.func.jacrev."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.func import grad, hessian
+from torch.func import grad, jacrev
 
 import lrteach
 from lrteach.hessians import (
@@ -73,7 +73,7 @@ def test_the_flat_loss_is_the_loss_of_the_model_and_leaves_it_alone(kind):
 def test_products_and_eigenpairs_are_those_of_the_dense_hessian(kind):
     model, x, y, loss = prepared(kind)
     f, theta = flat_loss(model, x, y, loss)
-    H = hessian(f)(theta)
+    H = jacrev(grad(f))(theta)
     v = torch.sin(torch.arange(1.0, len(theta) + 1)).double()
     Hv = hessian_product(f, theta)(v)
     torch.testing.assert_close(Hv, H @ v, rtol=1e-8, atol=1e-10)
@@ -101,7 +101,7 @@ def test_the_preconditioned_hessian_is_that_of_other_units():
     model, x, y, _ = prepared("numbers")
     f, theta = flat_loss(model, x, y)
     d = torch.exp(torch.sin(torch.arange(len(theta)).double()))
-    H = hessian(f)(theta)
+    H = jacrev(grad(f))(theta)
     dense = torch.linalg.eigvalsh(H / torch.outer(d, d).sqrt()).numpy()[::-1]
     values, _ = top_eigenpairs(f, theta, k=2, preconditioner=d, tol=1e-7)
     np.testing.assert_allclose(values, dense[:2], rtol=1e-8)
