@@ -18,6 +18,7 @@ _HOMES = {
     "Diagnosis": "diagnosis",
     "range_test": "range_tests",
     "read_log": "logs",
+    "sharpness": "hessians",
     "train": "training",
     "Run": "training",
     "sweep": "sweeps",
@@ -25,7 +26,7 @@ _HOMES = {
 }
 _MODULES = (
     "autodiff", "batched", "checks", "claims", "curve_shapes", "data", "diagnosis", "diagnosis_cases",
-    "doctor", "interactive", "kernels", "logs", "models", "optimizers", "plots", "problems", "range_tests", "rules",
+    "doctor", "hessians", "interactive", "kernels", "logs", "models", "optimizers", "plots", "problems", "range_tests", "rules",
     "schedules", "sweep_files", "sweeps", "torch_optimizer", "training",
 )  # fmt: skip
 
