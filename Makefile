@@ -23,19 +23,20 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup.py
 book: setup ## Execute the chapters that changed and build the site into _build/html
 	$(BIN)/python tools/book.py build
 
-REPLAY := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=60 \
-  --nbval-sanitize-with tests/recorded/sanitize.cfg -n 2 --dist loadscope -rs
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope -rs
+REPLAY := $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=60 \
+  --nbval-sanitize-with tests/recorded/sanitize.cfg tests/recorded
 
-test: setup ## Run everything that CI runs
+test: setup ## Check everything on this machine: the code, the book, its recordings, the site
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(BIN)/python tools/book.py build || status=1; \
-	$(REPLAY) tests || status=1; \
+	$(PYTEST) tests || status=1; \
 	exit $$status
 
 replay: setup ## Replay the recordings as other processors would compute them
-	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(REPLAY) tests/recorded
-	ATEN_CPU_CAPABILITY=avx2 $(REPLAY) tests/recorded
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(REPLAY)
+	ATEN_CPU_CAPABILITY=avx2 $(REPLAY)
 
 lint: setup ## Check the style of the code
 	$(BIN)/ruff check .
@@ -45,7 +46,7 @@ format: setup ## Put the code into its style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-record: setup ## Record the chapters' text outputs, which `make test` replays
+record: setup ## Record the chapters' text outputs, with which `make test` compares
 	$(BIN)/python tools/book.py record
 
 serve: book ## Build the book and show it at http://127.0.0.1:8000

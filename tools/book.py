@@ -244,6 +244,15 @@ def execute(only=()):
     }
 
 
+def executed_here(name):
+    """A page as this machine executed it, or None where the code, or what it uses, is newer."""
+    path = chapters()[name]
+    notebook, cache = read_notebook(path), open_cache()
+    if read_state().get(name, {}).get("fingerprint") != fingerprint(path):
+        return None
+    return cached(cache, notebook) and cache.merge_match_into_notebook(notebook)[1]
+
+
 # --- what is made of the results ------------------------------------------------------------
 
 
