@@ -11,7 +11,6 @@ The body of `{article-items}` is a list in YAML:
       settled:                                     links to the cells that settle it
         - "{claim}`schedules/decay: At t = 60`"
         - "{numref}`fig-decay-printed`"
-      waits: [Diagnosis]                           planned chapters that it still waits for
 
 A link that leads nowhere is a warning, and warnings stop the build.
 """
@@ -27,7 +26,7 @@ from sphinx.util.docutils import SphinxDirective
 logger = logging.getLogger(__name__)
 
 VERDICTS = ("right", "thin", "wrong", "broken")
-FIELDS = {"id", "item", "verdict", "says", "settled", "waits"}
+FIELDS = {"id", "item", "verdict", "says", "settled"}
 LINK = re.compile(r"\{(claim|numref|prf:ref|ref|doc)\}`[^`]+`")
 
 
@@ -47,9 +46,8 @@ def read_items(text):
                 raise FormError(f"{name}: no {field}")
         if item["verdict"] not in VERDICTS:
             raise FormError(f"{name}: {item['verdict']!r} is none of {', '.join(VERDICTS)}")
-        item["settled"], item["waits"] = item.get("settled") or [], item.get("waits") or []
-        if not item["settled"] and not item["waits"]:
-            raise FormError(f"{name}: neither settled nor waiting for a chapter")
+        if not item.get("settled"):
+            raise FormError(f"{name}: no link to what settles it")
         for link in item["settled"]:
             if not LINK.search(link):
                 raise FormError(f"{name}: no link in {link!r}")
@@ -59,10 +57,7 @@ def read_items(text):
 def as_markdown(item):
     """The paragraphs of an item: head, text, links."""
     head = f"**{item['id']}** {item['item']} [{item['verdict']}]{{.verdict .{item['verdict']}}}"
-    links = list(item["settled"]) + [
-        f"[{chapter}]{{.planned}} (planned)" for chapter in item["waits"]
-    ]
-    return [head, item["says"].strip(), "→ " + " · ".join(links)]
+    return [head, item["says"].strip(), "→ " + " · ".join(item["settled"])]
 
 
 class ArticleItems(SphinxDirective):
