@@ -11,6 +11,7 @@
     const sidebar = document.getElementById("pst-primary-sidebar");
     sidebar?.setAttribute("role", "complementary");
     sidebar?.setAttribute("aria-label", "Book");
+    document.querySelectorAll("[data-print]").forEach((button) => button.addEventListener("click", () => window.print()));
     const watch = new ResizeObserver((entries) => entries.forEach((entry) => reach(entry.target)));
     const boxes = document.querySelectorAll(scrollers);
     boxes.forEach((box) => watch.observe(box));
