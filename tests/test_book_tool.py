@@ -232,7 +232,10 @@ def test_ledger_keeps_tuned_rates_for_the_cards(tree):
 
 
 def test_statistics_count_what_pages_hold(tree):
-    cells = ["# a remark\nx = 1\n\ny = 2", "from lrteach.claims import claim\nclaim('a', 1, 1)"]
+    cells = [
+        "# a remark\nx = 1\n\ny = 2",
+        "from lrteach.claims import claim\nclaim('a', measured=1, above=0)",
+    ]
     text = write_chapter(tree, cells[0]).read_text("utf-8")
     (tree / "book/part/one.md").write_text(f"{text}\n```{{code-cell}}\n{cells[1]}\n```\n", "utf-8")
     book.write_statistics(book.execute())

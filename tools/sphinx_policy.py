@@ -132,8 +132,11 @@ def policy(text, searches=False):
         "default-src": ["'none'"],
         "script-src": ["'self'", *sorted({digest(s) for s in scripts})],
         # 'unsafe-hashes' lets hashes speak for attributes too: only for these very declarations
-        "style-src": ["'self'", *["'unsafe-hashes'"] * bool(inline)]
-        + sorted({digest(s) for s in styles + inline}),
+        "style-src": [
+            "'self'",
+            *["'unsafe-hashes'"] * bool(inline),
+            *sorted({digest(s) for s in styles + inline}),
+        ],
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"] if searches else ["'none'"],
