@@ -174,6 +174,9 @@ def test_a_policy_knows_exactly_the_inline_parts_of_its_page():
         assert sphinx_policy.digest(part) in rules
     assert rules.count("sha256-") == 3
     assert "unsafe-inline" not in rules
+    searching = sphinx_policy.policy("<p>", searches={"color: blue"})
+    assert sphinx_policy.digest("color: blue") in searching
+    assert "connect-src 'self'" in searching
 
 
 def test_hashes_are_those_that_browsers_compute():

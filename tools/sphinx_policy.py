@@ -119,15 +119,22 @@ def digest(text):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def policy(text, searches=False):
-    """The Content-Security-Policy of a page: this site's files, and the inline parts it now has."""
+def inline_styles(text):
+    return {html.unescape(s) for s in re.findall(r'<[^<>]*\sstyle="([^"]*)"', text)}
+
+
+def policy(text, searches=None):
+    """The Content-Security-Policy of a page: this site's files, and the inline parts it now has.
+
+    `searches`: the styles of all pages, for the page that reads the others to show extracts.
+    """
     scripts = [
         code
         for attributes, code in re.findall(r"<script\b([^>]*)>(.*?)</script>", text, re.DOTALL)
         if "src=" not in attributes and "json" not in attributes and code
     ]
     styles = re.findall(r"<style\b[^>]*>(.*?)</style>", text, re.DOTALL)
-    inline = [html.unescape(s) for s in re.findall(r'<[^<>]*\sstyle="([^"]*)"', text)]
+    inline = inline_styles(text) | (searches or set())
     rules = {
         "default-src": ["'none'"],
         "script-src": ["'self'", *sorted({digest(s) for s in scripts})],
@@ -135,11 +142,11 @@ def policy(text, searches=False):
         "style-src": [
             "'self'",
             *["'unsafe-hashes'"] * bool(inline),
-            *sorted({digest(s) for s in styles + inline}),
+            *sorted({digest(s) for s in inline.union(styles)}),
         ],
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
-        "connect-src": ["'self'"] if searches else ["'none'"],
+        "connect-src": ["'none'"] if searches is None else ["'self'"],
         "form-action": ["'self'"],
         "base-uri": ["'none'"],
     }
@@ -172,6 +179,7 @@ def finish(app, error):
         return
     css = bundle(outdir, sheets, pages.values())
     (outdir / BUNDLE).write_text(css, "utf-8")
+    styles = set().union(*map(inline_styles, pages.values()))
     version = hashlib.sha256(css.encode()).hexdigest()[:8]
     for page, text in pages.items():
         href = posixpath.relpath(BUNDLE, page.parent.relative_to(outdir).as_posix())
@@ -181,7 +189,9 @@ def finish(app, error):
         # the theme's button runs code of an attribute; book.js does it instead
         text = text.replace(' onclick="window.print()"', " data-print")
         text = deferred(text)
-        page.write_text(add_policy(text, searches=page.name == "search.html"), "utf-8")
+        page.write_text(
+            add_policy(text, searches=styles if page.name == "search.html" else None), "utf-8"
+        )
 
 
 def setup(app):
