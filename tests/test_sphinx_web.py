@@ -19,7 +19,7 @@ PAGES = {
     "```{toctree}\npart/one\nreference/glossary\n```\n",
     "reference/glossary": "# Glossary\n\nNothing but words.\n",
     "part/one": "# One\n\n```{note}\nA note is no description of its page, however long.\n```\n\n"
-    "Short.\n\nThe first sentence says it. The second has $2/L$ in it. The third would fit.\n",
+    "Short.\n\nThe first sentence says it. The second has $\\frac{2}{L}$ in it. The third would fit.\n",
 }
 
 
@@ -83,6 +83,18 @@ def test_pages_are_described_by_their_first_sentences_up_to_a_formula(sites, add
     assert described["part/one"]["description"] == "The first sentence says it."
     assert described["part/one"]["og:title"] == "One"
     assert described["part/one"]["og:description"] == "The first sentence says it."
+
+
+@pytest.mark.parametrize(
+    ("tex", "text"), [("2/L", "2/L"), (r"\theta = 10", "θ = 10"), ("xy", "xy")]
+)
+def test_simple_formulas_are_text(tex, text):
+    assert sphinx_web.plain_formula(tex) == text
+
+
+@pytest.mark.parametrize("tex", ["2^{-10}", r"\sqrt t", "x_1", r"\lambda_{\max}", "a^2"])
+def test_other_formulas_are_not(tex):
+    assert sphinx_web.plain_formula(tex) == "\0"
 
 
 def test_without_an_address_none_is_invented(sites):

@@ -7,6 +7,7 @@ image. Nothing is asked of any server.
 
 import os
 import re
+import unicodedata
 from html import escape, unescape
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,17 +39,30 @@ def read_address(app, config):
 # --- descriptions ---------------------------------------------------------------------------
 
 
+def plain_formula(tex):
+    """A formula that text can show, such as η = 2/L; of others a character that no text has."""
+
+    def letter(match):
+        try:
+            return unicodedata.lookup(f"GREEK SMALL LETTER {match[1].upper()}")
+        except KeyError:
+            return match[0]
+
+    text = re.sub(r"\\([a-z]+) ?(?![a-z])", letter, tex)
+    return text if re.fullmatch(r"[\w\s/+=<>(),.]+", text) and "_" not in text else "\0"
+
+
 def plain(node):
-    """The text of a node; a formula becomes a character that no text has, so that it is noticed."""
+    """The text of a node."""
     if isinstance(node, nodes.math):
-        return "\0"
+        return plain_formula(node.astext())
     if isinstance(node, nodes.Text):
         return str(node)
     return "".join(plain(child) for child in node.children)
 
 
 def describe(doctree):
-    """The first sentences of a page, as many as fit; none with a formula, which text cannot show."""
+    """The first sentences of a page, as many as fit, up to a formula that text cannot show."""
     places = (nodes.section, nodes.document)
     for paragraph in doctree.findall(nodes.paragraph):
         if not isinstance(paragraph.parent, places):
