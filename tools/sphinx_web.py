@@ -48,7 +48,7 @@ def plain_formula(tex):
         except KeyError:
             return match[0]
 
-    text = re.sub(r"\\([a-z]+) ?(?![a-z])", letter, tex)
+    text = re.sub(r"\\([a-z]+)(?: (?=[a-z]))?", letter, tex)
     return text if re.fullmatch(r"[\w\s/+=<>(),.]+", text) and "_" not in text else "\0"
 
 
