@@ -1,7 +1,8 @@
 """Sphinx extension: the last pass over the pages, for fast first views and a strict policy.
 
 - One style sheet instead of ten, without the rules that no page and no script has a use for.
-- Scripts wait until the page is shown.
+- Scripts wait until the page is shown, and so do figures further down.
+- Figures say how large they are, so that nothing moves when they come.
 - Each page says what it may load: only files of this site, and exactly the inline scripts and
   styles that it was built with, by their hashes. The browser refuses everything else.
 """
@@ -11,6 +12,7 @@ import hashlib
 import html
 import posixpath
 import re
+import struct
 from pathlib import Path
 
 STYLESHEET = re.compile(r'[ \t]*<link\b[^>]*\brel="stylesheet"[^>]*/?>\n?')
@@ -168,8 +170,34 @@ def deferred(text):
     )
 
 
+def png_size(file):
+    """(width, height) of a PNG, or None for other files."""
+    head = file.read_bytes()[:24] if file.suffix == ".png" and file.is_file() else b""
+    return struct.unpack(">II", head[16:24]) if len(head) == 24 else None
+
+
+def with_measured_images(text, page):
+    """The page whose figures have a width and a height; all but the first wait until they are near."""
+    seen = 0
+
+    def image(match):
+        nonlocal seen
+        attributes, source = match[1], re.search(r'\bsrc="([^"?]*)', match[1])
+        if not source or not (size := png_size(page.parent / source[1])):
+            return match[0]
+        seen += 1
+        extra = ""
+        if not re.search(r"\b(width|height)=|style=", attributes):
+            extra += f' width="{size[0]}" height="{size[1]}"'
+        if seen > 1 and "loading=" not in attributes:
+            extra += ' loading="lazy"'
+        return f"<img{extra}{attributes}>"
+
+    return re.sub(r"<img\b([^>]*)>", image, text)
+
+
 def finish(app, error):
-    if error or app.builder.format != "html":
+    if error or app.builder.name != "html":
         return
     outdir = Path(app.outdir)
     pages = {page: page.read_text("utf-8") for page in pages_of(outdir)}
@@ -188,7 +216,7 @@ def finish(app, error):
         text = STYLESHEET.sub(lambda m, link=link: m[0] if m[0] == link else "", text)
         # the theme's button runs code of an attribute; book.js does it instead
         text = text.replace(' onclick="window.print()"', " data-print")
-        text = deferred(text)
+        text = with_measured_images(deferred(text), page)
         page.write_text(
             add_policy(text, searches=styles if page.name == "search.html" else None), "utf-8"
         )

@@ -95,7 +95,7 @@ def add_tags(app, pagename, templatename, context, doctree):
     elif address:
         width, height = PREVIEW_SIZE
         tags += [
-            ("property", "og:url", context["pageurl"]),
+            ("property", "og:url", context.get("pageurl") or address),
             ("property", "og:image", address + PREVIEW),
             ("property", "og:image:width", width),
             ("property", "og:image:height", height),
@@ -112,7 +112,8 @@ def add_tags(app, pagename, templatename, context, doctree):
 
 
 def not_found_page(app):
-    yield "404", {"title": "Not found", "body": NOT_FOUND}, "page.html"
+    if app.builder.name == "html":
+        yield "404", {"title": "Not found", "body": NOT_FOUND}, "page.html"
 
 
 def make_absolute(html, root):
@@ -146,7 +147,7 @@ def draw_preview(cover, target, title):
 
 
 def finish(app, error):
-    if error or app.builder.format != "html":
+    if error or app.builder.name != "html":
         return
     outdir, address = Path(app.outdir), app.config.html_baseurl
     page = outdir / "404.html"

@@ -16,7 +16,8 @@
     const boxes = document.querySelectorAll(scrollers);
     boxes.forEach((box) => watch.observe(box));
     // The formulas' font changes what is in a box, not the box: no observer sees that.
-    document.fonts?.ready.then(() => boxes.forEach(reach));
+    // Observed anew, each box is looked at once it is laid out; asking it now would lay out the whole page.
+    document.fonts?.ready.then(() => boxes.forEach((box) => { watch.unobserve(box); watch.observe(box); }));
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", prepare);
   else prepare();

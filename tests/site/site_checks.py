@@ -59,7 +59,7 @@ UNFOLD = """() => {
     document.querySelectorAll('details').forEach(d => { d.open = true });
     document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
     const style = new CSSStyleSheet();  // a style element would be against the page's policy
-    style.replaceSync('.sd-tab-content { display: block !important }' +
+    style.replaceSync('.sd-tab-content { display: block !important } section { content-visibility: visible !important }' +
         ' * { transition: none !important; animation: none !important }');
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, style];
     return new Promise(done => requestAnimationFrame(() => setTimeout(done, 60)));
