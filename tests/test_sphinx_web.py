@@ -40,6 +40,7 @@ def build(folder):
         "html_theme": "sphinx_book_theme",
         "project": "A small book",
         "templates_path": [str(ROOT / "book/_templates")],
+        "html_context": {"default_mode": "auto"},
         "html_theme_options": {"navbar_persistent": []},
     }
     places = [source, None, folder / "html", folder / "doctrees"]
@@ -176,6 +177,25 @@ def test_the_policy_comes_before_all_that_it_is_about(sites):
     assert rules["default-src"] == rules["connect-src"] == rules["base-uri"] == "'none'"
     assert "unsafe" not in rules["script-src"]
     assert "http" not in " ".join(rules.values())
+
+
+def test_figures_have_their_size_and_all_but_the_first_wait(sites, tmp_path):
+    (image,) = soup(sites[False], "index.html").article.find_all("img")
+    assert (image["width"], image["height"]) == ("884", "534")
+    assert not image.get("loading")
+    shutil.copyfile(ROOT / "book/_static/cover.png", tmp_path / "a.png")
+    html = '<img src="a.png"><img src="gone.png"><img alt="x" src="a.png"><img style="width: 9px" src="a.png">'
+    html = sphinx_policy.with_measured_images(html, tmp_path / "page.html")
+    assert html.count('width="884"') == 2
+    assert html.count("lazy") == 2
+
+
+def test_the_first_view_has_its_colours(sites):
+    page = soup(sites[False], "index.html")
+    assert page.html["data-theme"] == "light"  # what is shown without a script
+    first = page.head.find("script").string
+    assert "prefers-color-scheme" in first
+    assert len([s for s in page.find_all("script") if "dataset.theme" in (s.string or "")]) == 1
 
 
 def test_a_policy_knows_exactly_the_inline_parts_of_its_page():

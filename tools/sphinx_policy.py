@@ -2,6 +2,7 @@
 
 - One style sheet instead of ten, without the rules that no page and no script has a use for.
 - Scripts wait until the page is shown, and so do figures further down.
+- The first view has its colours: without a script light, otherwise those of the reader's system.
 - Figures say how large they are, so that nothing moves when they come.
 - Each page says what it may load: only files of this site, and exactly the inline scripts and
   styles that it was built with, by their hashes. The browser refuses everything else.
@@ -170,6 +171,26 @@ def deferred(text):
     )
 
 
+# The theme leaves "auto" until all its scripts are there, then changes the colours of the whole page.
+THEME = """
+    const mode = localStorage.getItem("mode") || "auto";
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.mode = mode;
+    document.documentElement.dataset.theme = mode === "auto" ? (dark ? "dark" : "light") : mode;
+  """
+
+
+def with_colours(text):
+    """The page that has its colours before it is shown first."""
+    text = re.sub(r'(<html\b[^>]*\bdata-theme=)"auto"', r'\1"light"', text, count=1)
+    return re.sub(
+        r"(<script data-cfasync=[^>]*>)[^<]*dataset\.theme[^<]*(?=</script>)",
+        lambda match: match[1] + "{" + THEME + "}",
+        text,
+        count=1,
+    )
+
+
 def png_size(file):
     """(width, height) of a PNG, or None for other files."""
     head = file.read_bytes()[:24] if file.suffix == ".png" and file.is_file() else b""
@@ -216,7 +237,7 @@ def finish(app, error):
         text = STYLESHEET.sub(lambda m, link=link: m[0] if m[0] == link else "", text)
         # the theme's button runs code of an attribute; book.js does it instead
         text = text.replace(' onclick="window.print()"', " data-print")
-        text = with_measured_images(deferred(text), page)
+        text = with_measured_images(with_colours(deferred(text)), page)
         page.write_text(
             add_policy(text, searches=styles if page.name == "search.html" else None), "utf-8"
         )
