@@ -149,7 +149,7 @@ def policy(text, searches=None):
         ],
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
-        "connect-src": ["'none'"] if searches is None else ["'self'"],
+        "connect-src": ["'self'"],
         "form-action": ["'self'"],
         "base-uri": ["'none'"],
     }
@@ -162,13 +162,27 @@ def add_policy(text, **options):
     return re.sub(r"(<meta charset=[^>]*>)", lambda m: f"{m[0]}\n    {tag}", text, count=1)
 
 
-def deferred(text):
-    """The page with its scripts after it; the settings that inline scripts change stay first."""
-    return re.sub(
-        r"<script (?=[^>]*\bsrc=)(?![^>]*\b(?:defer|async)\b)(?![^>]*documentation_options\.js)",
-        "<script defer ",
+def deferred(text, options):
+    """The page with its scripts after it; the settings that inline scripts change are in the page."""
+    text = re.sub(
+        r'<script src="[^"]*documentation_options\.js[^"]*">',
+        lambda match: f"<script>{options}",
         text,
     )
+    scripts = r"<script (?=[^>]*\bsrc=)(?![^>]*\b(?:defer|async)\b)"
+    return re.sub(scripts, "<script defer ", text)
+
+
+# On load the theme asks each box whether it scrolls, which lays out the whole page at once.
+ASKS_ALL_BOXES = "e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1"
+
+
+def leave_boxes_to_book_js(outdir):
+    """Take this out of the theme's script: book.js does it for the boxes that are laid out."""
+    script = outdir / "_static/scripts/pydata-sphinx-theme.js"
+    text = script.read_text("utf-8")
+    if ASKS_ALL_BOXES in text:
+        script.write_text(text.replace(ASKS_ALL_BOXES, "0"), "utf-8")
 
 
 # The theme leaves "auto" until all its scripts are there, then changes the colours of the whole page.
@@ -228,6 +242,8 @@ def finish(app, error):
         return
     css = bundle(outdir, sheets, pages.values())
     (outdir / BUNDLE).write_text(css, "utf-8")
+    options = (outdir / "_static/documentation_options.js").read_text("utf-8")
+    leave_boxes_to_book_js(outdir)
     styles = set().union(*map(inline_styles, pages.values()))
     version = hashlib.sha256(css.encode()).hexdigest()[:8]
     for page, text in pages.items():
@@ -237,7 +253,7 @@ def finish(app, error):
         text = STYLESHEET.sub(lambda m, link=link: m[0] if m[0] == link else "", text)
         # the theme's button runs code of an attribute; book.js does it instead
         text = text.replace(' onclick="window.print()"', " data-print")
-        text = with_measured_images(with_colours(deferred(text)), page)
+        text = with_measured_images(with_colours(deferred(text, options)), page)
         page.write_text(
             add_policy(text, searches=styles if page.name == "search.html" else None), "utf-8"
         )

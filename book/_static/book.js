@@ -1,7 +1,7 @@
 /* What the theme leaves open for readers who use a keyboard or a screen reader. */
 (() => {
   // A box that scrolls sideways must be reachable by keyboard; one that does not need not be.
-  const scrollers = ".math-scroll, .cell_output, .highlight pre, .pst-scrollable-table-container, table";
+  const scrollers = ".math-scroll, .cell_output, .cell_output > .output, pre, .pst-scrollable-table-container, table";
   const reach = (box) => {
     if (box.scrollWidth > box.clientWidth && /auto|scroll/.test(getComputedStyle(box).overflowX)) box.tabIndex = 0;
     else if (!box.matches("pre")) box.removeAttribute("tabindex");
