@@ -4,7 +4,7 @@
   const scrollers = ".math-scroll, .cell_output, .cell_output > .output, pre, .pst-scrollable-table-container, table";
   const reach = (box) => {
     if (box.scrollWidth > box.clientWidth && /auto|scroll/.test(getComputedStyle(box).overflowX)) box.tabIndex = 0;
-    else if (!box.matches("pre")) box.removeAttribute("tabindex");
+    else box.removeAttribute("tabindex");
   };
   const prepare = () => {
     // The sidebar with the book's name in it is a region of its own.
@@ -14,7 +14,8 @@
     document.querySelectorAll("[data-print]").forEach((button) => button.addEventListener("click", () => window.print()));
     const watch = new ResizeObserver((entries) => entries.forEach((entry) => reach(entry.target)));
     const boxes = document.querySelectorAll(scrollers);
-    boxes.forEach((box) => watch.observe(box));
+    // What is far below is not laid out yet: the keyboard may stop there until it is known whether it scrolls.
+    boxes.forEach((box) => { box.tabIndex = 0; watch.observe(box); });
     // The formulas' font changes what is in a box, not the box: no observer sees that.
     // Observed anew, each box is looked at once it is laid out; asking it now would lay out the whole page.
     document.fonts?.ready.then(() => boxes.forEach((box) => { watch.unobserve(box); watch.observe(box); }));
