@@ -40,6 +40,8 @@ def tree(tmp_path, monkeypatch):
         "CACHE": tmp_path / "_build/.jupyter_cache",
         "STATE": tmp_path / "_build/executed.json",
         "LEDGER": tmp_path / "_build/ledger.json",
+        "STATISTICS": tmp_path / "_build/statistics.json",
+        "BUILDS": tmp_path / "_build/builds.json",
         "RECORDED": tmp_path / "tests/recorded",
     }.items():
         monkeypatch.setattr(book, name, value)
@@ -227,6 +229,26 @@ def test_ledger_keeps_tuned_rates_for_the_cards(tree):
     write_chapter(tree, show % (book.RATES_MIME, rates))
     book.write_ledger(book.execute())
     assert json.loads((tree / "_build/ledger.json").read_text())["rates"] == rates
+
+
+def test_statistics_count_what_pages_hold(tree):
+    cells = [
+        "# a remark\nx = 1\n\ny = 2",
+        "from lrteach.claims import claim\nclaim('a', measured=1, above=0)",
+    ]
+    text = write_chapter(tree, cells[0]).read_text("utf-8")
+    (tree / "book/part/one.md").write_text(f"{text}\n```{{code-cell}}\n{cells[1]}\n```\n", "utf-8")
+    book.write_statistics(book.execute())
+    (row,) = json.loads(book.STATISTICS.read_text("utf-8"))["pages"]
+    counted = [row[key] for key in ("page", "cells", "lines", "figures", "claims")]
+    assert counted == ["part/one", 2, 4, 0, 1]
+    assert row["seconds"] > 0
+
+
+def test_only_builds_of_everything_and_of_nothing_are_noted(tree):
+    for executed, seconds in [(3, 90.04), (0, 8), (2, 50)]:
+        book.note_build(executed, 3, seconds)
+    assert book.read_builds() == {"all": 90, "none": 8}
 
 
 def test_pages_are_listed_in_the_order_in_which_they_are_read(tree):

@@ -29,6 +29,8 @@ RECORDED = ROOT / "tests" / "recorded"
 CACHE = BUILD / ".jupyter_cache"  # where jupyter-book looks for it
 STATE = BUILD / "executed.json"
 LEDGER = BUILD / "ledger.json"
+STATISTICS = BUILD / "statistics.json"
+BUILDS = BUILD / "builds.json"  # how long the last builds took
 # What a page may leave for the cards of optimizers: {rule: [its tuned rate, on each problem]}.
 RATES_MIME = "application/vnd.lrteach.rates+json"
 TIMEOUT = 120  # seconds a cell
@@ -298,6 +300,57 @@ def write_ledger(notebooks):
     return rows
 
 
+def lines_of(cell):
+    """How many lines of a code cell are neither empty nor only a remark."""
+    lines = [line.strip() for line in cell.source.splitlines()]
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def figures_in(notebook):
+    live = [html for html in outputs_of(notebook, "text/html") if 'class="interactive"' in html]
+    return len(outputs_of(notebook, "image/png")) + len(live)
+
+
+def write_statistics(notebooks):
+    """Count what the pages hold, for the page `statistics`; the times are those of this machine."""
+    from lrteach.claims import MIME
+
+    state, rows = read_state(), []
+    for name in in_reading_order(notebooks):
+        cells = [cell for cell in notebooks[name].cells if cell.cell_type == "code"]
+        rows.append(
+            {
+                "page": name,
+                "title": title_of(notebooks[name]),
+                "seconds": state.get(name, {}).get("seconds"),
+                "cells": len(cells),
+                "lines": sum(map(lines_of, cells)),
+                "figures": figures_in(notebooks[name]),
+                "claims": len(outputs_of(notebooks[name], MIME)),
+            }
+        )
+    facts = {"python": sys.version.split()[0], "cores": os.cpu_count(), "workers": WORKERS}
+    write_atomically(
+        STATISTICS,
+        json.dumps({"pages": rows, "machine": facts, "builds": read_builds()}, indent=1, ensure_ascii=False),
+    )  # fmt: skip
+
+
+def read_builds():
+    """{how many pages a build executed: the seconds that the last such build took}."""
+    try:
+        return json.loads(BUILDS.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def note_build(executed, pages, seconds):
+    """Remember the time of this build, where it executed everything or nothing."""
+    kind = {0: "none", pages: "all"}.get(executed)
+    if kind:
+        write_atomically(BUILDS, json.dumps({**read_builds(), kind: round(seconds, 1)}))
+
+
 def recorded_form(notebook):
     """The notebook as nbval replays it: code cells and text outputs, the same bytes every time."""
     import nbformat
@@ -376,6 +429,7 @@ def main():
     if arguments.pages and command != "execute":
         parser.error(f"{command} takes no pages: it is about the whole book")
     start = time.perf_counter()
+    before = read_state()
     notebooks = execute(arguments.pages)
     if arguments.pages:
         return
@@ -383,9 +437,12 @@ def main():
     if command == "record":
         record(notebooks)
     if command == "build":
+        write_statistics(notebooks)
         if build_site() != 0:
             sys.exit("The site was not built: see the messages above.")
         state = read_state()
+        executed = sum(state[name] != before.get(name) for name in state)
+        note_build(executed, len(state), time.perf_counter() - start)
         print("\nTime each chapter took when it was last executed:")
         for name in sorted(state):
             print(f"  {state[name]['seconds']:6.1f} s  {name}")

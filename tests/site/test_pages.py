@@ -7,11 +7,11 @@ from site_checks import ROOT
 
 
 def pages():
-    """The pages that _toc.yml lists, and the two that Sphinx adds."""
+    """The pages that _toc.yml lists, and the three that are added."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
     files = [toc["root"]]
     files += [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [f"{file}.html" for file in [*files, "genindex", "search"]]
+    return [f"{file}.html" for file in [*files, "genindex", "search", "404"]]
 
 
 @pytest.mark.parametrize("page", pages())
