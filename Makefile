@@ -10,10 +10,10 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay lint format record serve bench exercises lock clean
+.PHONY: help setup book test replay lint format record notebooks serve bench exercises lock clean
 
 help: ## List the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## Make .venv with the locked dependencies and the package
 
@@ -47,6 +47,9 @@ format: setup ## Put the code into its style
 
 record: setup ## Record the chapters' text outputs, which `make test` replays
 	$(BIN)/python tools/book.py record
+
+notebooks: book ## Write the chapters as notebooks for any Jupyter into _build/notebooks
+	$(BIN)/python tools/notebooks.py
 
 serve: book ## Build the book and show it at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
