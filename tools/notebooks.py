@@ -32,6 +32,7 @@ BRANCH = "notebooks"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 ROLE = re.compile(r"\{([a-z:]+)\}`([^`]+)`")
 FENCE = re.compile(r"^(`{3,}|~{3,})(.*)\n((?:.*\n)*?)\1[ ]*$", re.MULTILINE)
+TO_PAGE = re.compile(r"\[([^\]]+)\]\((?!https?:)([^()#\s]+)\.md(?:#([\w-]+))?\)")
 MATH = re.compile(r"^\$\$(.*?)\$\$[ ]*(?:\(([\w-]+)\))?[ ]*$", re.MULTILINE | re.DOTALL)
 KINDS = {"figure": "Fig.", "displaymath": "", "solution": ""}  # others are their own name
 
@@ -130,7 +131,15 @@ class Page:
         text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)  # a label
         text = re.sub(r"\[([^\]]+)\]\{\.[^}]*\}", r"\1", text)  # a class
         text = MATH.sub(self.display, text)
+        text = TO_PAGE.sub(lambda link: self.to_page(*link.groups()), text)
         return ROLE.sub(lambda role: self.role(*role.groups()), text)
+
+    def resolved(self, target):
+        """The page that a path in this page's text means."""
+        return posixpath.normpath(posixpath.join("/", posixpath.dirname(self.name), target))[1:]
+
+    def to_page(self, text, target, anchor):
+        return self.site.link(text, self.name, self.resolved(target), anchor or "")
 
     def display(self, match):
         """A formula with the number that it has on the site; rows want an environment."""
@@ -149,7 +158,7 @@ class Page:
         if name == "term":
             return title or content
         if name == "doc":
-            page = posixpath.normpath(posixpath.join("/", posixpath.dirname(here), target))[1:]
+            page = self.resolved(target)
             return site.link(title or site.sphinx.titles[page].astext(), here, page)
         if name == "eq":
             return site.numbered(target, here, f"({site.numbers[target][3]})")
