@@ -53,6 +53,8 @@ class Site:
         self.sphinx = pickle.loads((book.BUILD / ".doctrees" / "environment.pickle").read_bytes())
         self.claims = json.loads(book.LEDGER.read_text("utf-8"))["claims"]
         self.works = parse_file(str(book.BOOK / "references.bib")).entries
+        self.style = find_plugin("pybtex.style.formatting", "plain")()
+        self.markdown = find_plugin("pybtex.backends", "markdown")("utf-8")
         self.pages = pages()
         self.repository = environment.get("GITHUB_REPOSITORY", "")
         owner, _, name = self.repository.partition("/")
@@ -94,9 +96,9 @@ class Site:
         for key in keys.split(","):
             people = self.works[key.strip()].persons.get("author", [])
             names = [
-                " ".join(part.render_as("text") for part in person.rich_prelast_names + person.rich_last_names)
+                " ".join(map(str, person.rich_prelast_names + person.rich_last_names))
                 for person in people
-            ]  # fmt: skip
+            ]
             who = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
             year = self.works[key.strip()].fields["year"]
             found.append(f"{who} ({year})" if textual else f"{who}, {year}")
@@ -104,10 +106,8 @@ class Site:
 
     def bibliography(self, keys):
         """The cited works as a list, in pybtex's words."""
-        style = find_plugin("pybtex.style.formatting", "plain")()
-        backend = find_plugin("pybtex.backends", "markdown")("utf-8")
-        works = [entry.text.render(backend) for entry in
-                 style.format_entries([self.works[key] for key in sorted(keys)])]  # fmt: skip
+        entries = self.style.format_entries([self.works[key] for key in sorted(keys)])
+        works = [entry.text.render(self.markdown) for entry in entries]
         return "## References\n\n" + "\n".join("- " + " ".join(work.split()) for work in works)
 
 
