@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay lint format record notebooks serve bench exercises wheel lock clean
+.PHONY: help setup book test replay lint format record notebooks serve bench exercises new-chapter wheel lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,10 @@ bench: setup ## Time the hot paths side by side: SUBJECTS="sweeps memory", or al
 
 exercises: setup ## Write the exercise notebooks from the solved ones
 	$(BIN)/python tools/exercises.py
+
+new-chapter: setup ## Scaffold a chapter: NAME=part/slug, and TITLE="..." if you like
+	$(BIN)/python tools/new_chapter.py "$(NAME)" "$(TITLE)"
+	$(BIN)/python tools/book.py record
 
 wheel: setup ## Build the package into dist
 	rm -rf build dist

@@ -52,7 +52,7 @@ def test_boxes_are_inside_the_drawing_and_do_not_overlap(joined):
     assert set(found) == set(joined)
     placed = list(found.values())
     for i, (x, y, wide, high) in enumerate(placed):
-        assert 0 <= x and x + wide <= sphinx_imports.WIDTH
+        assert x >= 0 and x + wide <= sphinx_imports.WIDTH
         for u, v, w, _ in placed[:i]:
             assert y != v or x + wide < u or u + w < x
         assert high == sphinx_imports.HEIGHT

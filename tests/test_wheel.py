@@ -22,7 +22,7 @@ from lrteach import data, models, optimizers, schedules, train
 assert lrteach.__file__.startswith(sys.prefix), lrteach.__file__
 digits = data.mnist1d()
 run = train(models.mlp((40, 8, 10)), digits, optimizers.adam, 0.01, schedule=schedules.cosine, steps=60)
-assert run.status == "finished" and run.losses[-1] < run.losses[0], run
+assert run.status == "finished 60 steps" and run.losses[-1] < run.losses[0], run
 for name in ("digits", "digits8", "moby_dick", "spambase"):
     getattr(data, name)()
 print("works")
