@@ -120,3 +120,9 @@ def test_the_installed_wheel_trains_and_reads_its_data(environment, tmp_path):
 def test_the_installed_command_finds_nothing_missing(environment, tmp_path):
     result = run(environment / "bin" / "lrteach", "doctor", folder=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.search(r"^version: (.+)$", citation, re.M)[1] == lrteach.__version__
+    assert f"## {lrteach.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
