@@ -10,10 +10,10 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck lint format record serve bench exercises lock clean
+.PHONY: help setup book test replay linkcheck lint format record notebooks serve bench exercises new-chapter wheel lock clean
 
 help: ## List the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## Make .venv with the locked dependencies and the package
 
@@ -52,6 +52,9 @@ format: setup ## Put the code into its style
 record: setup ## Record the chapters' text outputs, with which `make test` compares
 	$(BIN)/python tools/book.py record
 
+notebooks: book ## Write the chapters as notebooks for any Jupyter into _build/notebooks
+	$(BIN)/python tools/notebooks.py
+
 serve: book ## Build the book and show it at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
@@ -60,6 +63,14 @@ bench: setup ## Time the hot paths side by side: SUBJECTS="sweeps memory", or al
 
 exercises: setup ## Write the exercise notebooks from the solved ones
 	$(BIN)/python tools/exercises.py
+
+new-chapter: setup ## Scaffold a chapter: NAME=part/slug, and TITLE="..." if you like
+	$(BIN)/python tools/new_chapter.py "$(NAME)" "$(TITLE)"
+	$(BIN)/python tools/book.py record
+
+wheel: setup ## Build the package into dist
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: setup ## Renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python tools/lock.py
