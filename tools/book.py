@@ -36,7 +36,7 @@ RATES_MIME = "application/vnd.lrteach.rates+json"
 TIMEOUT = 120  # seconds a cell
 
 # Two kernels with one thread each are twice as fast as one after the other with two. So sweeps
-# keep to their kernel's core, too: half as many rows in a process cost a third more CPU time.
+# keep to their kernel's core, too: split over two, they need about 40 % more CPU time.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
