@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,16 @@ class Control:
             f'step="1" value="{self.start}" aria-valuetext="{text}"></label> '
             f'<span class="interactive-value" aria-hidden="true">{text}</span></div>'
         )
+
+
+def _needed(module: str) -> Any:
+    """A module that lrteach itself does without."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            'interactive figures need `pip install "lrteach[notebooks]"`', name=module
+        ) from error
 
 
 def slider(
@@ -242,9 +253,9 @@ def powers(exponents: Iterable[int]) -> dict[str, Any]:
 
 def rate_color(rates: ArrayLike, column: str = "rate") -> altair.Color:
     """The encoding that gives each rate in `column` its colour, as in every figure of the book."""
-    import altair
     from matplotlib.colors import to_hex
 
+    altair = _needed("altair")
     low, high = float(np.min(rates)), float(np.max(rates))
     stops = [to_hex(plots.rate_color(lr, [low, high])) for lr in np.geomspace(low, high, 9)]
     scale = altair.Scale(type="log", domain=np.geomspace(low, high, 9).tolist(), range=stops)
@@ -316,8 +327,7 @@ def figure(
 
 def _specification(chart: Any) -> dict[str, Any]:
     """The chart as Vega-Lite, in the book's style; what the chart itself configures goes first."""
-    import altair
-
+    altair = _needed("altair")
     with altair.theme.enable("none"), altair.data_transformers.disable_max_rows():
         spec = chart.to_dict()
     if "vconcat" in spec:
@@ -346,10 +356,7 @@ def _page(
     spec: dict[str, Any], controls: Sequence[Control], title: str, alt: str, sentences: list[str]
 ) -> str:
     """The figure's HTML."""
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise ImportError("interactive figures need `pip install 'lrteach[book]'`") from error
+    vl_convert = _needed("vl_convert")
 
     data = {
         # compiled here, so that the page needs no compiler

@@ -110,15 +110,40 @@ class Log:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    losses = property(lambda self: self._of("loss"), doc="Training loss.")
-    val_losses = property(lambda self: self._of("val_loss"), doc="Validation loss.")
-    rates = property(lambda self: self._of("lr"), doc="Learning rate.")
-    grad_norms = property(lambda self: self._of("grad_norm"), doc="Length of the gradient.")
-    accuracies = property(lambda self: self._of("accuracy"), doc="Training accuracy.")
-    val_accuracies = property(lambda self: self._of("val_accuracy"), doc="Validation accuracy.")
-    update_ratios = property(
-        lambda self: self._of("update_ratio"), doc="Length of an update over that of the weights."
-    )
+    @property
+    def losses(self) -> Series:
+        """Training loss."""
+        return self._of("loss")
+
+    @property
+    def val_losses(self) -> Series:
+        """Validation loss."""
+        return self._of("val_loss")
+
+    @property
+    def rates(self) -> Series:
+        """Learning rate."""
+        return self._of("lr")
+
+    @property
+    def grad_norms(self) -> Series:
+        """Length of the gradient."""
+        return self._of("grad_norm")
+
+    @property
+    def accuracies(self) -> Series:
+        """Training accuracy."""
+        return self._of("accuracy")
+
+    @property
+    def val_accuracies(self) -> Series:
+        """Validation accuracy."""
+        return self._of("val_accuracy")
+
+    @property
+    def update_ratios(self) -> Series:
+        """Length of an update over that of the weights."""
+        return self._of("update_ratio")
 
     def _of(self, name: str) -> Series:
         return self.series.get(name, Series(np.zeros(0), np.zeros(0), 0))

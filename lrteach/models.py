@@ -70,6 +70,9 @@ def initialise(model: M, seed: int) -> M:
     Linear and convolution layers get torch's default distribution, uniform in ±1/√fan_in, drawn
     by NumPy in float64: the same numbers on every machine, which torch's float32 generator does
     not promise. Other layers use their own `reset_parameters` under the same seed.
+
+    What is then done to the result in place is done to the model too: it is one object. To leave
+    the model as it is, give a copy: `initialise(copy.deepcopy(model), seed).double()`.
     """
     rng = np.random.default_rng(seed)
     with torch.no_grad():

@@ -115,7 +115,7 @@ class LeastSquares:
         """Value at w of shape (n,)."""
         return 0.5 * np.mean((self.X @ w - self.y) ** 2)
 
-    def gradient(self, w: Floats, rows: slice | Floats = slice(None)) -> Floats:
+    def gradient(self, w: Floats, rows: slice | np.ndarray | list[int] = slice(None)) -> Floats:
         """Gradient at w of shape (n,), on all rows or on some of them."""
         X, y = self.X[rows], self.y[rows]
         return X.T @ (X @ w - y) / len(y)
@@ -147,6 +147,11 @@ def descend(
     points are those where gradients are taken; with `evaluated`, the average that some rules
     evaluate in their place. A rule may ask for the loss or for gradients elsewhere.
     """
+    if isinstance(lr, (list, tuple)):
+        raise ValueError(
+            f"lr={lr!r} is not allowed: lr must be a number >= 0, or a NumPy array of shape (K,) "
+            "with a rate for each of K runs"
+        )
     theta = np.array(start, np.float64)
     if not rule.elementwise and theta.ndim == 2 and np.ndim(lr) == 0:
         lr = np.full(len(theta), lr, float)  # so that a rule with a norm knows what a run is

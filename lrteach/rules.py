@@ -47,7 +47,7 @@ class _Slot(Enum):
     AVERAGE = "average"
 
 
-# For a formula they say how an argument starts; for a type checker each is an array like theta.
+# In a formula's signature they say what is kept; to a type checker, as annotations, nothing.
 if TYPE_CHECKING:
     number: TypeAlias = Any
     point: TypeAlias = Any

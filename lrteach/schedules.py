@@ -269,7 +269,7 @@ class multistep(Schedule):
         Keras keeps the old rate at its boundary itself, and changes one update later
     """
 
-    milestones: tuple[int, ...]
+    milestones: Sequence[int]
     gamma: float = 0.1
     peak: float = 1.0
     steps: int | None = None
@@ -308,8 +308,8 @@ class phases(Schedule):
         keeps the old rate at its boundary itself, and changes one update later
     """
 
-    lengths: tuple[int, ...]
-    rates: tuple[float, ...]
+    lengths: Sequence[int]
+    rates: Sequence[float]
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -830,7 +830,7 @@ class chebyshev(Schedule):
 
 
 @lru_cache(maxsize=16)
-def _stable_order(T: int) -> Floats:
+def _stable_order(T: int) -> np.ndarray:
     """0 ... T-1 so that behind every index comes its mirror image, at every doubling."""
     order = np.zeros(1, int)
     while len(order) < T:
