@@ -22,7 +22,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrteach.models import fresh_copy
-from lrteach.rules import Hyper, Rule
 from lrteach.schedules import Feedback, Schedule, constant
 from lrteach.training import (
     Gradient,
@@ -39,6 +38,7 @@ from lrteach.training import (
 )
 
 if TYPE_CHECKING:
+    from lrteach.rules import Hyper, Rule
     from lrteach.sweeps import Job
 
 __all__ = [

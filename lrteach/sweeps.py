@@ -160,9 +160,8 @@ class Sweep:
     diverged: np.ndarray
     updates: np.ndarray
     config: dict[str, Any]
-    _curves: Callable[[str], np.ndarray] = field(
-        repr=False
-    )  # reads (losses, grad_norms), both (K, S, T)
+    # reads "losses" or "grad_norms", both (K, S, T)
+    _curves: Callable[[str], np.ndarray] = field(repr=False)
 
     @cached_property
     def losses(self) -> np.ndarray:
