@@ -29,7 +29,7 @@ lrteach.TorchOptimizer(model, adam, lr=0.1)  # arg-type
 schedules.cosine()  # call-arg
 schedules.cosine(steps="100")  # arg-type
 schedules.cosine(steps=100).then(0.1)  # arg-type
-schedules.cosine(100)("3")  # call-overload
+schedules.cosine(100)("3")  # arg-type
 schedules.cosine(100).steps = 3  # misc
 adam(np.ones(3), torch.ones(3), {}, lr=0.1)  # type-var
 adam(np.ones(3), np.ones(3), {})  # call-arg
