@@ -41,9 +41,10 @@ replay: setup ## Replay the recordings as other processors would compute them
 linkcheck: book ## Ask the servers of all links to other sites (needs the network)
 	$(BIN)/jupyter-book build book --builder linkcheck --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . -q
 
-lint: setup ## Check the style of the code
+lint: setup ## Check the style of the code and the types of lrteach
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: setup ## Put the code into its style
 	$(BIN)/ruff check --fix .

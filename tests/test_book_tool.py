@@ -63,6 +63,10 @@ def write_chapter(tree, code, name="one"):
         ("import lrteach.plots", {"plots"}),
         ("from lrteach.claims import claim", {"claims"}),
         ("import numpy", set()),
+        (
+            "if TYPE_CHECKING:\n    from lrteach import plots\nelse:\n    import lrteach.claims",
+            {"claims"},
+        ),
     ],
 )
 def test_reachable_modules_are_found_by_name_and_through_each_other(tree, code, modules):

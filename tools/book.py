@@ -78,16 +78,25 @@ def write_atomically(path, text):
 # --- what a chapter's results depend on -----------------------------------------------------
 
 
+def nodes_that_run(tree):
+    """All nodes of a tree, but not those under `if TYPE_CHECKING:`."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node = ast.Module(node.orelse, type_ignores=[])
+        yield from nodes_that_run(node)
+
+
 def imported_modules(code):
     """Modules of lrteach that a piece of code names, e.g. {'claims', 'plots'}.
 
     Attributes of the package (`lrteach.train`, `from lrteach import train`) count as the module
-    that defines them.
+    that defines them. What only a type checker imports changes no result.
     """
     import lrteach
 
     names = set()
-    for node in ast.walk(ast.parse(code)):
+    for node in nodes_that_run(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lrteach.")}
         elif isinstance(node, ast.ImportFrom) and node.module == "lrteach":
