@@ -622,7 +622,11 @@ def _filled(chunk, first, last, known):
     return {
         name
         for name, column in chunk.items()
-        if name not in known and any(v is not None and v != "" for v in islice(column, first, last))
+        if name not in known
+        and any(
+            v is not None and not (isinstance(v, str) and v == "")
+            for v in islice(column, first, last)
+        )
     }
 
 
