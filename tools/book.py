@@ -534,7 +534,7 @@ def told(command):
             f"into {BUILD} and {RECORDED}; where something else is in the way there, run `make clean`"
         )
     except (RuntimeError, SQLAlchemyError) as error:
-        if not isinstance(error.__cause__ or error, SQLAlchemyError):
+        if not any(isinstance(e, SQLAlchemyError) for e in (error, error.__cause__)):
             raise
         sys.exit(f"{CACHE} cannot be used ({error}): is the disk full? If not, run `make clean`")
 
