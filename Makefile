@@ -4,13 +4,16 @@ PYTHON ?= python3
 # cpu: torch without CUDA. Otherwise the build that pip finds in the lock.
 TORCH ?= lock
 VENV := .venv
+# Of the fuzzing: how many times the examples of make test.
+EXAMPLES ?= 20
+SERVICE ?= pypi
 BIN := $(VENV)/bin
 # Two processes with one thread each are faster than two threads in each of two processes.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck lint format record notebooks serve bench exercises new-chapter wheel lock clean
+.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +40,15 @@ test: setup ## Check everything on this machine: the code, the book, its recordi
 replay: setup ## Replay the recordings as other processors would compute them
 	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(REPLAY)
 	ATEN_CPU_CAPABILITY=avx2 $(REPLAY)
+
+fuzz: setup ## Damage every kind of file at random, and kill builds: EXAMPLES times as often as make test
+	FUZZ=$(EXAMPLES) $(PYTEST) tests/test_fuzz_*.py tests/test_half_written.py tests/test_killed_build.py
+
+# pip-audit is no part of the lock: it must be newer than what it judges.
+AUDIT := _build/audit
+audit: ## Ask PyPI for known flaws of the locked packages: SERVICE=osv asks osv.dev (needs the network)
+	test -x $(AUDIT)/bin/pip-audit || { rm -rf $(AUDIT) && $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet pip-audit; }
+	$(AUDIT)/bin/pip-audit -r requirements.lock --no-deps --disable-pip --strict --progress-spinner off --vulnerability-service $(SERVICE)
 
 linkcheck: book ## Ask the servers of all links to other sites (needs the network)
 	$(BIN)/jupyter-book build book --builder linkcheck --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . -q

@@ -72,9 +72,14 @@ def save(subject, rows):
         others = [row for row in json.loads(OUT.read_text()) if row["subject"] != subject]
     except FileNotFoundError:
         others = []
+    except (ValueError, TypeError, KeyError) as error:
+        sys.exit(f"{OUT} is damaged ({error}): run `git checkout -- {OUT}`, or remove it")
     new = OUT.with_suffix(".json.new")
-    new.write_text(json.dumps(others + rows, indent=1, ensure_ascii=False) + "\n")
-    os.replace(new, OUT)
+    try:
+        new.write_text(json.dumps(others + rows, indent=1, ensure_ascii=False) + "\n")
+        os.replace(new, OUT)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

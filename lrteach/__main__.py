@@ -16,9 +16,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from lrteach import __version__
 
@@ -32,11 +32,23 @@ class _Refused(Exception):
     """What was asked cannot be done. The message is for the user."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses a command line in one line; argparse would print the usage before."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _Refused(f"{message} (see `{self.prog} --help`)")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Carry out a command line, `sys.argv` by default. Returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal may not have all characters
+            stream.reconfigure(errors="backslashreplace")
     try:
         given = _parser().parse_args(arguments)
-        return given.command(given)
+        code = given.command(given)
+        sys.stdout.flush()
+        return code
     except _Refused as error:
         print(f"lrteach: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -49,10 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
+    except OSError as error:  # the disk is full to which our output goes, say
+        print(f"lrteach: {_one_line(error.strerror or error)}", file=sys.stderr)
+        with suppress(OSError):  # what is left in the buffer must not fail again at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "lrteach", description="Tools of the book The Learning Rate.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"lrteach {__version__}")
@@ -101,7 +118,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, column
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: object) -> str:
     """A message without what would move the cursor or break the line: logs may be hostile."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
 

@@ -651,7 +651,7 @@ def _exercises() -> tuple[list[tuple[str, list[tuple[str, str]]]], list[str]]:
                         title, heading = (text, heading) if level == "#" else (title, text)
                 elif ids := re.findall(r"^check\(\s*[\"']([\w.-]+)[\"']", source, re.MULTILINE):
                     exercises += [(id, heading or id) for id in ids]
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             messages.append(f"{path.name} cannot be read as a notebook")
             continue
         if exercises:

@@ -137,12 +137,13 @@ class Diagnosis:
         return self.verdicts[0].confidence
 
     def summary(self) -> str:
-        """All verdicts as text."""
+        """All verdicts as text, and what could not be read of the log."""
         lines = []
         for verdict in self.verdicts:
             lines.append(f"{verdict.symptom} (confidence {verdict.confidence:.0%})")
             lines += [f"  - {sentence}" for sentence in verdict.evidence]
             lines.append(f"  next: {verdict.advice}")
+        lines += [f"note: {note}" for note in self.log.notes]
         return "\n".join(lines)
 
     __str__ = summary
@@ -155,6 +156,7 @@ class Diagnosis:
             "verdicts": [asdict(v) | {"evidence": list(v.evidence)} for v in self.verdicts],
             "marks": [{"step": step, "says": says} for step, says in self.marks],
             "points": {name: one.count for name, one in self.log.series.items()},
+            "notes": list(self.log.notes),
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:

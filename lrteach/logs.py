@@ -13,9 +13,11 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice, zip_longest
 from numbers import Real
 from pathlib import Path
@@ -31,6 +33,10 @@ CHUNK = 10_000  # rows that are read at a time
 DENSE = 0.9  # of the rows: a loss in so many is in nearly all of them
 # A line of a log that is longer is no line of a log.
 LONGEST_LINE = 1_000_000
+CELLS = 500_000  # of a table that are held as text at a time
+# Read at once, JSON takes up to 25 times its size.
+LARGEST_JSON = 200_000_000
+CUT = "The file ends in the middle of a record, so it was cut off, or is still being written."
 
 # What is measured: the names under which it is logged, best first, in words of small letters.
 NAMES = {
@@ -184,7 +190,8 @@ def read_log(source: Any, columns: dict[str, str] | None = None, progress: bool 
     if hasattr(source, "grad_norms") and hasattr(source, "eval_steps"):
         return _of_run(source)
     if isinstance(source, (list, tuple)):
-        return _gather(enumerate(source), columns, "the list")
+        records = ((f"record {i}", record) for i, record in enumerate(source))
+        return _gather(records, columns, "the list")
     if hasattr(source, "columns") and hasattr(source, "to_dict"):
         return _of_table(source, columns)
     if not isinstance(source, (str, Path)):
@@ -198,25 +205,42 @@ def read_log(source: Any, columns: dict[str, str] | None = None, progress: bool 
         raise LogError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise LogError(f"{path}: byte {error.start} is no text in UTF-8") from None
+    except UnicodeEncodeError:
+        raise LogError(f"{path}: the name must be text in UTF-8") from None
 
 
 def _of_path(path: Path, columns: dict[str, str], progress: bool) -> Log:
     if not path.exists():
         raise LogError("there is no such file")
-    if path.is_dir() or ".tfevents." in path.name:
+    if path.is_dir():
         return _of_tensorboard(path, columns, progress)
-    if not path.is_file():
+    if not path.is_file():  # a pipe, say, which would be waited for
         raise LogError("it is not a file")
+    if ".tfevents." in path.name:
+        return _of_tensorboard(path, columns, progress)
     if path.stat().st_size == 0:
         raise LogError("the file is empty")
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv", ".txt"):
         return _of_csv(path, columns, progress)
     if kind in (".jsonl", ".ndjson"):
-        return _gather(_json_lines(path, progress), columns, path.name)
+        return _noted(_json_lines, path, columns, progress)
     if kind == ".json":
-        return _gather(_json_records(path, progress), columns, path.name)
+        return _noted(_json_records, path, columns, progress)
     raise LogError(f"logs end in .csv, .tsv, .jsonl or .json, or are TensorBoard's, not {kind!r}")
+
+
+def _noted(
+    read: Callable[[Path, bool, list[str]], Iterator[tuple[str, Any]]],
+    path: Path,
+    columns: dict[str, str],
+    progress: bool,
+) -> Log:
+    """A Log of what `read` finds in the file, with the notes that it makes."""
+    notes: list[str] = []
+    log = _gather(read(path, progress, notes), columns, path.name)
+    log.notes = tuple(notes)
+    return log
 
 
 def _of_run(run: Any) -> Log:
@@ -233,16 +257,14 @@ def _of_run(run: Any) -> Log:
 
 def _of_table(table: Any, columns: dict[str, str]) -> Log:
     """A DataFrame. NaN there is a value that was not measured, or a loss that was NaN."""
-    table = table.rename(columns=str)
-    names = list(table.columns)
-    double = [name for name in names if names.count(name) > 1]
-    chunk = {
-        n: table[n].astype(object).where(table[n].notna(), None).tolist()
-        for n in names
-        if n not in double
-    }
-    chunks = [chunk | dict.fromkeys(double)] if len(table) else []
-    return _gather_columns(chunks, names, columns, "the table")
+    names = [
+        "/".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in table.columns
+    ]
+    chunk = {}
+    for i, name in enumerate(names):
+        column = table.iloc[:, i]
+        chunk[name] = column.astype(object).where(column.notna(), None).tolist()
+    return _gather_columns([chunk] if len(table) else [], names, columns, "the table")
 
 
 def _whole(steps: np.ndarray, values: np.ndarray) -> Series | None:
@@ -294,14 +316,41 @@ def _of_csv(path: Path, columns: dict[str, str], progress: bool) -> Log:
         rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
         try:
             names = [name.strip() for name in next(rows, [])]
-            return _gather_columns(_chunks(rows, names), names, columns, path.name)
+            notes: list[str] = []
+            log = _gather_columns(
+                _chunks(rows, names, _ends_in_a_line(path), notes), names, columns, path.name
+            )
+            log.notes = tuple(notes)
+            return log
         except csv.Error as error:  # a field of more than 131072 characters, say
             raise LogError(f"line {rows.line_num} is no line of a table: {error}") from None
 
 
-def _chunks(rows: Iterable[list[str]], names: list[str]) -> Iterator[Columns]:
-    """Columns of a few thousand rows at a time, as lists of text; short rows are filled up."""
-    while chunk := list(islice((row for row in rows if row), CHUNK)):
+def _ends_in_a_line(path: Path) -> bool:
+    """Whether the last byte ends a line."""
+    with open(path, "rb") as file:
+        file.seek(-1, io.SEEK_END)
+        return file.read(1) in b"\r\n"
+
+
+def _chunks(
+    rows: Iterable[list[str]], names: list[str], ended: bool, notes: list[str]
+) -> Iterator[Columns]:
+    """Columns of a few thousand rows at a time, as lists of text; short rows are filled up.
+
+    A last row that is short and, as `ended` is False, no whole line is left out, with a note.
+    """
+    most = max(1, min(CHUNK, CELLS // max(1, len(names))))
+    filled = (row for row in rows if row)
+    ahead = next(filled, None)
+    while ahead is not None:
+        chunk = [ahead, *islice(filled, most - 1)]
+        ahead = next(filled, None)
+        if ahead is None and not ended and len(chunk[-1]) < len(names):
+            chunk.pop()
+            notes.append(CUT)
+        if not chunk:
+            return
         columns = list(zip_longest(*chunk, fillvalue=""))
         if len(columns) > len(names):
             wide = next(i for i, row in enumerate(chunk) if len(row) > len(names))
@@ -313,7 +362,8 @@ def _chunks(rows: Iterable[list[str]], names: list[str]) -> Iterator[Columns]:
         yield {n: columns[i] if i < len(columns) else empty for i, n in enumerate(names)}
 
 
-def _json_lines(path: Path, progress: bool = False) -> Iterator[tuple[str, Any]]:
+def _json_lines(path: Path, progress: bool, notes: list[str]) -> Iterator[tuple[str, Any]]:
+    """Records of a file of lines. A last line that was cut off is left out, with a note."""
     with _opened(path, progress) as file:
         for number in range(1, 1 << 62):
             line = file.readline(LONGEST_LINE + 1)
@@ -322,19 +372,28 @@ def _json_lines(path: Path, progress: bool = False) -> Iterator[tuple[str, Any]]
             if len(line) > LONGEST_LINE:
                 raise LogError(f"line {number} has more than {LONGEST_LINE} bytes")
             if line.strip():
-                yield f"line {number}", _json(line, f"line {number}")
+                try:
+                    record = _json(line, f"line {number}")
+                except LogError:
+                    if number == 1 or line.endswith(b"\n"):
+                        raise
+                    notes.append(CUT)
+                    return
+                yield f"line {number}", record
 
 
-def _json_records(path: Path, progress: bool) -> Iterator[tuple[str, Any]]:
-    if path.stat().st_size > 2_000_000_000:
-        raise LogError("a .json file of more than 2 GB must be written as JSON lines (.jsonl)")
+def _json_records(path: Path, progress: bool, notes: list[str]) -> Iterator[tuple[str, Any]]:
+    if path.stat().st_size > LARGEST_JSON:
+        raise LogError(
+            f"a .json file of more than {LARGEST_JSON / 1e6:.0f} MB must be written as JSON lines (.jsonl)"
+        )
     with _opened(path, progress) as file:
         whole = b"".join(iter(lambda: file.read(1 << 24), b""))
     try:
         content = _json(whole, "the file")
     except LogError:
         if whole.lstrip()[:1] == b"{" and b"\n{" in whole:  # JSON lines under another name
-            yield from _json_lines(path, progress)
+            yield from _json_lines(path, progress, notes)
             return
         raise
     if isinstance(content, dict) and "log_history" in content:  # transformers' trainer_state.json
@@ -357,7 +416,7 @@ def _rows_of(columns: dict[str, Any]) -> list[dict[str, Any]]:
     lists = {name: value for name, value in columns.items() if isinstance(value, list)}
     lengths = {name: len(value) for name, value in lists.items()}
     if len(set(lengths.values())) > 1:
-        raise LogError(f"the lists must have one length, not {lengths}")
+        raise LogError(f"the lists must have one length, not {_short(lengths)}")
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
@@ -377,6 +436,7 @@ def _of_tensorboard(path: Path, columns: dict[str, str], progress: bool) -> Log:
     if not files:
         raise LogError("there is no TensorBoard event file in this folder")
     try:
+        from google.protobuf.message import DecodeError
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.util import tensor_util
@@ -390,31 +450,44 @@ def _of_tensorboard(path: Path, columns: dict[str, str], progress: bool) -> Log:
             if value.HasField("simple_value"):
                 number = value.simple_value
             elif value.HasField("tensor") and not value.tensor.tensor_shape.dim:
-                number = tensor_util.make_ndarray(value.tensor).item()
+                try:
+                    number = tensor_util.make_ndarray(value.tensor).item()
+                except (TypeError, ValueError, OverflowError):  # no single number
+                    continue
             else:
                 continue
             if isinstance(number, (int, float)):
                 yield f"step {event.step}", {"step": event.step, part + value.tag: number}
 
-    total, read = sum(file.stat().st_size for _, file in files), 0
+    def raw_records(file: Path) -> Iterator[bytes]:
+        with suppress(MemoryError, OverflowError):  # the length that a record claims to have
+            yield from RawEventFileLoader(str(file)).Load()
+
+    total, unread = sum(file.stat().st_size for _, file in files), 0
 
     def events() -> Iterator[tuple[str, Any]]:
         from tqdm import tqdm
 
-        nonlocal read
+        nonlocal unread
         options = BAR if progress else {"disable": True}
         with tqdm(total=total, unit="B", desc="reading", **options) as bar:
             for part, file in files:
-                for raw in RawEventFileLoader(str(file)).Load():
-                    yield from records(Event.FromString(raw), part)
+                read = 0
+                for number, raw in enumerate(raw_records(file)):
+                    try:
+                        event = Event.FromString(raw)
+                    except DecodeError:
+                        raise LogError(f"record {number} of {file.name} is no event") from None
+                    yield from records(event, part)
                     read += len(raw) + 16  # its length and two checksums
-                    bar.update(read - bar.n)
+                    bar.update(len(raw) + 16)
+                unread += max(0, file.stat().st_size - read)
 
     log = _gather(events(), columns, path.name)
-    if read < 0.99 * total:
+    if unread:
         log.notes = (
-            f"Only {read / total:.0%} of the bytes could be read: the rest is damaged, or still "
-            "being written.",
+            f"Only {total - unread} of the {total} bytes could be read: the file ends in the middle "
+            "of a record, is still being written, or is damaged there.",
         )
     return log
 
@@ -426,6 +499,8 @@ def _event_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """
     found: dict[Path, list[Path]] = {}
     for file in sorted(folder.rglob("*.tfevents.*")):
+        if not file.is_file():
+            continue
         found.setdefault(file.parent, []).append(file)
     parts = {
         "train": "train/",
@@ -508,6 +583,7 @@ class _Gap:
         return self.since if self.given >= max(2, DENSE * self.before) else None
 
 
+@lru_cache(1000)
 def _words(name: object) -> str:
     """A column's name in small letters: `Train/lossPerStep` is "train loss per step"."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name))
@@ -519,7 +595,7 @@ def _recognise(names: Iterable[Any], columns: dict[str, str]) -> dict[str, str]:
     names = list(dict.fromkeys(map(str, names)))
     missing = [name for name in columns.values() if name not in names]
     if missing:
-        raise LogError(f"there is no column {missing[0]!r}, only {_some(names)}")
+        raise LogError(f"there is no column {_short(missing[0])}, only {_some(names)}")
     found = dict(columns)
     words = {name: _words(name) for name in names if name not in columns.values()}
     for what, usual in NAMES.items():
@@ -533,20 +609,26 @@ def _recognise(names: Iterable[Any], columns: dict[str, str]) -> dict[str, str]:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:12])) + (
+    return ", ".join(map(_short, names[:12])) + (
         f" and {len(names) - 12} more" if len(names) > 12 else ""
     )
+
+
+def _short(value: object, most: int = 60) -> str:
+    """A value as it is shown in a message: what a log holds may be of any length."""
+    text = reprlib.repr(value) if not isinstance(value, str) else repr(value[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _gather_columns(
     chunks: Iterable[Columns], names: list[str], columns: dict[str, str], source: str
 ) -> Log:
     """A Log of a table that comes in pieces: {name: values, text or numbers, of some rows}."""
-    double = next((name for i, name in enumerate(names) if name in names[:i]), None)
     found = _recognise(names, columns)
     _require(found, names)
-    if double is not None and double in found.values():
-        raise LogError(f"there are several columns {double!r}")
+    for name in found.values():
+        if names.count(name) > 1:
+            raise LogError(f"there are several columns {_short(name)}")
     kept = {what: _Kept() for what in found if what != "step"}
     gaps = {what: _Gap() for what in LOSSES if what in found}
     beside: dict[str, set[str]] = {
@@ -587,7 +669,11 @@ def _filled(chunk: Columns, first: int, last: int, known: set[str]) -> set[str]:
     return {
         name
         for name, column in chunk.items()
-        if name not in known and any(v is not None and v != "" for v in islice(column, first, last))
+        if name not in known
+        and any(
+            v is not None and not (isinstance(v, str) and v == "")
+            for v in islice(column, first, last)
+        )
     }
 
 
@@ -595,9 +681,10 @@ def _numbers(column: Sequence[Any], name: str, first_row: int) -> tuple[np.ndarr
     """The values of a column and where there is one, both (n,). What is no number is refused."""
     try:
         values = np.array(column, dtype=float)  # None becomes NaN
-        given = np.fromiter((value is not None for value in column), bool, len(values))
-        return values, given
-    except (ValueError, TypeError):
+        if values.ndim == 1:
+            given = np.fromiter((value is not None for value in column), bool, len(values))
+            return values, given
+    except (ValueError, TypeError, OverflowError):
         pass
     values = np.full(len(column), np.nan)
     given = np.zeros(len(column), bool)
@@ -626,9 +713,11 @@ def _gather(records: Iterable[tuple[Any, Any]], columns: dict[str, str], source:
                 raise LogError("there are more than 10000 names of columns")
             names.update(dict.fromkeys(new))
             known = {w: n for w, n in columns.items() if n in names}
-            columns_of = _recognise(names, known)
-        step = _number(record.get(columns_of.get("step"), index), where, columns_of.get("step"))
-        if step is None:
+            # Those that were best so far stand first: of equals the first is taken.
+            columns_of = _recognise([*columns_of.values(), *known.values(), *new], known)
+        step = record.get(columns_of.get("step"), index)
+        step = math.nan if step is None else _number(step, where, columns_of.get("step"))
+        if not math.isfinite(step):  # as in a table
             continue
         for what, name in columns_of.items():
             if what != "step" and record.get(name) is not None:
@@ -665,12 +754,10 @@ def _flush(buffer: Buffer) -> None:
 def _number(value: Any, where: object, name: str | None) -> float:
     """A value as a float; text such as "nan" too, as some tools write it."""
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             value = float(value)
-        except ValueError:
-            value = value[:40]
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise LogError(f"{name!r} is {value!r} in {where}, which is no number")
+        raise LogError(f"{_short(name)} is {_short(value)} in {where}, which is no number")
     try:
         return float(value)
     except OverflowError:
@@ -699,6 +786,8 @@ def _log(
         if at is not None and not any(len(one) and one.steps.max() >= at for one in others):
             series[what].lost_at = at
     if not {"loss", "val_loss"} & set(series):
-        raise LogError(f"the column {found.get('loss', found.get('val_loss'))!r} has no values")
+        raise LogError(
+            f"the column {_short(found.get('loss', found.get('val_loss')))} has no values"
+        )
     used = set(found.values())
     return Log(source, series, found, tuple(name for name in names if name not in used))

@@ -26,9 +26,9 @@ __all__ = ["SweepFile", "SweepFileError"]
 
 Config: TypeAlias = dict[str, Any]  # what JSON can hold
 
-VERSION = 1
+VERSION = 2
 TABLES = """
-CREATE TABLE sweep (version INTEGER, config TEXT);
+CREATE TABLE sweep (version INTEGER, config TEXT, checksum INTEGER);
 CREATE TABLE runs (
     k INTEGER, s INTEGER, updates INTEGER, diverged INTEGER,
     losses BLOB, grad_norms BLOB,  -- T numbers of the sweep's dtype
@@ -64,7 +64,7 @@ class SweepFile:
             self._db = sqlite3.connect(":memory:")
             _make_tables(self._db, config)
         else:
-            if config is not None and not self.path.exists():
+            if config is not None and not _is_there(self.path):
                 with _written_whole(self.path) as db:
                     _make_tables(db, config)
             self._db = _connect(self.path)
@@ -87,17 +87,19 @@ class SweepFile:
 
     def _read_config(self) -> Config:
         with self._refuse_damage():
-            ((version, text),) = self._db.execute("SELECT version, config FROM sweep").fetchall()
-            config = json.loads(text)
-            problems = self._db.execute("PRAGMA quick_check").fetchall()
+            ((version, text, *rest),) = self._db.execute("SELECT * FROM sweep").fetchall()
+            problems = self._db.execute("PRAGMA integrity_check").fetchall()
         if problems != [("ok",)]:
             raise self._damaged(problems[0][0])
         if version != VERSION:
             raise SweepFileError(
-                f"{self.path} has version {version}, this lrteach reads version {VERSION}: "
+                f"{self.path} has version {_short(version)}, this lrteach reads version {VERSION}: "
                 "use another file"
             )
-        return config
+        with self._refuse_damage():
+            if rest != [_checksum((version,), [text.encode()])]:
+                raise ValueError("the checksum of what it says about the sweep is wrong")
+            return json.loads(text)
 
     def _damaged(self, why: object) -> SweepFileError:
         return SweepFileError(
@@ -108,7 +110,7 @@ class SweepFile:
     def _refuse_damage(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+        except (sqlite3.Error, ValueError, LookupError, TypeError, AttributeError) as error:
             raise self._damaged(error) from error
 
     def _require_same(self, config: Config) -> None:
@@ -116,7 +118,7 @@ class SweepFile:
         for name in wanted:
             found: Any = self.config.get(name)
             if name == "probe":  # digits differ between machines
-                same = np.allclose(found, wanted[name], rtol=1e-3, equal_nan=True)
+                same = _alike(found, wanted[name])
             else:
                 same = found == wanted[name]
             if not same:
@@ -174,9 +176,7 @@ class SweepFile:
         all_runs.test_losses, all_runs.test_accuracies = np.empty((2, K, S))
         all_runs.updates, all_runs.diverged = np.empty((K, S), int), np.empty((K, S), bool)
         with self._refuse_damage():
-            for k, s, updates, diverged, *blobs, checksum in self._db.execute("SELECT * FROM runs"):
-                if checksum != _checksum((k, s, updates, diverged), blobs):
-                    raise ValueError(f"the checksum of run ({k}, {s}) is wrong")
+            for k, s, updates, diverged, *blobs in _whole_runs(self._db):
                 measured = np.frombuffer(blobs[2])
                 all_runs.updates[k, s], all_runs.diverged[k, s] = updates, diverged
                 all_runs.val_losses[k, s] = measured[:E]
@@ -191,7 +191,8 @@ class SweepFile:
         db = self._db if self.path is None else _connect(self.path)  # it may be long closed
         try:
             with self._refuse_damage():
-                for k, s, blob in db.execute(f"SELECT k, s, {name} FROM runs"):
+                for k, s, _, _, losses, grad_norms, _ in _whole_runs(db):
+                    blob = {"losses": losses, "grad_norms": grad_norms}[name]
                     curves[k, s] = np.frombuffer(blob, self._curve_type())
         finally:
             if self.path is not None:
@@ -215,6 +216,23 @@ class SweepFile:
                 file.add([(k, s) for k in range(K)], everything)
 
 
+def _alike(found: Any, wanted: Any) -> bool:
+    try:
+        return np.allclose(found, wanted, rtol=1e-3, equal_nan=True)
+    except (TypeError, ValueError):  # no numbers, or not as many
+        return False
+
+
+def _whole_runs(db: sqlite3.Connection) -> Iterator[list[Any]]:
+    """The rows of the runs, each compared with its checksum."""
+    for *row, checksum in db.execute("SELECT * FROM runs"):
+        if checksum != _checksum(row[:4], row[4:]):
+            raise ValueError(f"the checksum of run ({row[0]}, {row[1]}) is wrong")
+        if min(row[:2]) < 0:  # which NumPy would count from the end
+            raise ValueError(f"it has a run ({row[0]}, {row[1]})")
+        yield row
+
+
 def _checksum(numbers: Iterable[int], blobs: Iterable[bytes]) -> int:
     value = zlib.crc32(repr(tuple(map(int, numbers))).encode())
     for blob in blobs:
@@ -225,12 +243,21 @@ def _checksum(numbers: Iterable[int], blobs: Iterable[bytes]) -> int:
 def _make_tables(db: sqlite3.Connection, config: Config | None) -> None:
     with db:
         db.executescript(TABLES)
-        db.execute("INSERT INTO sweep VALUES (?, ?)", (VERSION, json.dumps(config)))
+        text = json.dumps(config)
+        checksum = _checksum((VERSION,), [text.encode()])
+        db.execute("INSERT INTO sweep VALUES (?, ?, ?)", (VERSION, text, checksum))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # its folder may not be searched, say
+        raise SweepFileError(f"{path} cannot be opened ({error.strerror})") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a file that exists. SQLite itself would make a missing one."""
-    if not path.is_file():
+    if not _is_there(path) or not path.is_file():  # a pipe, say
         raise SweepFileError(f"{path} does not exist, or is no file")
     try:
         return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)

@@ -26,6 +26,10 @@ __all__ = ["TorchOptimizer"]
 # A formula makes an array for each operation. On this many elements, for each thread, they all
 # stay in the cache, and the formula takes half to a quarter of the time.
 _BLOCK = 2**15
+# What groups hold beside hyperparameters; torch's schedulers keep theirs there.
+_NOT_HYPER = {
+    "params", "param_names", "train_mode", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr",
+}  # fmt: skip
 # From this size on, calling a kernel for one tensor costs less than copying it beside others.
 _ALONE = 2**15
 
@@ -108,15 +112,74 @@ class TorchOptimizer(Optimizer):
         """Add a group of parameters, checked like the arguments of the constructor."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, not {type(param_group).__name__}")
-        # Groups of a loaded or scheduled optimizer also carry what torch's schedulers keep there.
-        schedulers = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
-        others = {"params", "param_names", "train_mode", *schedulers}
-        own = {name: plain(value) for name, value in param_group.items() if name not in others}
+        own = {name: plain(value) for name, value in param_group.items() if name not in _NOT_HYPER}
         self._check(**{"lr": self.defaults["lr"], **own})
         super().add_param_group(param_group | own)
         if self.rule.average is not None:
             first, new = self.param_groups[0], self.param_groups[-1]
             new.setdefault("train_mode", first.get("train_mode", True))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state, which is checked first.
+
+        Raises
+        ------
+        ValueError
+            `state_dict` is damaged, of another rule or of other parameters: nothing was changed.
+        """
+        try:
+            groups, states = list(state_dict["param_groups"]), state_dict["state"]
+            if not isinstance(states, dict):
+                raise ValueError("its state is no dict")
+            if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
+                raise ValueError("its groups have other numbers of parameters")
+            self._check_saved_groups(groups)
+            ids = [i for group in groups for i in group["params"]]
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            if len(set(ids)) != len(ids) or not set(states) <= set(ids):
+                raise ValueError("its state is of other parameters than its groups")
+            for i, parameter in zip(ids, parameters, strict=True):
+                if i in states:
+                    self._check_saved_state(i, states[i], parameter)
+        # RuntimeError: torch's, of a tensor where a number should be
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            why = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"state_dict is damaged, or not that of {self.rule.__name__} with these parameters: {why}"
+            ) from None
+        super().load_state_dict(state_dict)
+
+    def _check_saved_groups(self, groups: list[dict[str, Any]]) -> None:
+        wanted = {"lr", *self.rule.defaults}
+        for group in groups:
+            own = set(group) - _NOT_HYPER
+            if own != wanted:
+                raise ValueError(f"a group holds {sorted(map(str, own))}, not {sorted(wanted)}")
+            self._check(**{name: group[name] for name in own})
+            if not isinstance(group.get("train_mode", True), bool):
+                raise ValueError(f"train_mode is {group['train_mode']!r}")
+
+    def _check_saved_state(self, i: object, state: object, parameter: torch.Tensor) -> None:
+        wanted = self.rule.init(parameter)
+        if not isinstance(state, dict):
+            raise ValueError(f"the state of parameter {i} is {state!r}, no dict")
+        if not state:  # it has had no gradient yet
+            return
+        if set(state) != set(wanted):
+            raise ValueError(f"parameter {i} has {sorted(map(str, state))}, not {sorted(wanted)}")
+        for name, start in wanted.items():
+            value = state[name]
+            if name == "t":
+                if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                    raise ValueError(f"t of parameter {i} is {value!r}, not a number of updates")
+            elif not torch.is_tensor(value) or not value.is_floating_point():
+                raise ValueError(f"{name} of parameter {i} is no tensor of real numbers")
+            elif self.rule.kinds[name] is number:  # in a shape of its own that fits
+                _require_fits(name, value, parameter)
+            elif value.shape != start.shape:
+                raise ValueError(
+                    f"{name} of parameter {i} has shape {tuple(value.shape)}, not {tuple(start.shape)}"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"rule": self.rule, "compile": self.compile}
@@ -412,12 +475,31 @@ class _StepScheduler(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to the saved step and set every group's rate to what it is there."""
-        if set(state_dict) != {"step"}:
-            raise ValueError(f"state_dict must hold only 'step', not {sorted(state_dict)}")
-        self.last_epoch = state_dict["step"]
+        _require_keys(state_dict, {"step"}, "only 'step'")
+        step = state_dict["step"]
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise ValueError(f"state_dict['step'] must be an int >= 0, not {step!r}")
+        self.last_epoch = step
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = lr
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+def _require_fits(name: str, value: torch.Tensor, parameter: torch.Tensor) -> None:
+    try:
+        fits = torch.broadcast_shapes(value.shape, parameter.shape) == parameter.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)} does not fit {tuple(parameter.shape)}"
+        )
+
+
+def _require_keys(state_dict: object, wanted: set[str], words: str) -> None:
+    if not isinstance(state_dict, dict) or set(state_dict) != wanted:
+        found = list(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
+        raise ValueError(f"state_dict must hold {words}, not {found}")
 
 
 def make_scheduler(schedule: Schedule, optimizer: Optimizer, last_step: int = -1) -> _StepScheduler:
@@ -454,10 +536,12 @@ class _Follower:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        if set(state_dict) != {"base_lrs", "state"}:
-            raise ValueError(
-                f"state_dict must hold 'base_lrs' and 'state', not {sorted(state_dict)}"
-            )
+        _require_keys(state_dict, {"base_lrs", "state"}, "'base_lrs' and 'state'")
+        for name, kind in (("base_lrs", list), ("state", dict)):
+            if not isinstance(state_dict[name], kind):
+                raise ValueError(
+                    f"state_dict[{name!r}] must be a {kind.__name__}, not {state_dict[name]!r}"
+                )
         base_lrs, state = list(state_dict["base_lrs"]), state_dict["state"]
         if len(base_lrs) != len(self.optimizer.param_groups):
             raise ValueError(
@@ -469,6 +553,9 @@ class _Follower:
                 f"state_dict['state'] must hold {list(self.online.state._fields)} for "
                 f"{self.online.rule!r}, not {sorted(state)}"
             )
+        for value in (*base_lrs, *state.values()):
+            if not isinstance(value, (int, float)):
+                raise ValueError(f"state_dict must hold numbers, not {value!r}")
         self.base_lrs = base_lrs
         self.online.state = type(self.online.state)(**state)
         self._set_rates()

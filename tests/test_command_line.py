@@ -173,6 +173,43 @@ def test_a_strange_log_gets_an_answer(tmp_path, capsys, content):
     assert picture.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["diagnos"], ["diagnose"], ["diagnose", "a.csv", "--classes", "x"], ["diagnose", "a", "-x"],
+     ["diagnose", "a.csv", "--columns", "loss"]],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_line_that_names_the_help(capsys, arguments):
+    assert "--help`)" in refused(capsys, *arguments)
+
+
+def test_a_log_that_was_cut_off_is_diagnosed_with_a_note(curve, capsys):
+    rows = curve.read_text().splitlines(keepends=True)
+    curve.write_text("".join(rows[:50]) + "49,1.5")  # and not its rate
+    assert main(["diagnose", str(curve), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["points"]["loss"] == 49
+    assert "ends in the middle of a record" in found["notes"][0]
+    assert main(["diagnose", str(curve)]) == 0
+    assert "note: The file ends in the middle of a record" in capsys.readouterr().out
+
+
+def test_an_answer_that_cannot_be_written_is_no_success(curve):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lrteach", "diagnose", curve],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "lrteach: No space left on device\n")
+
+
+def test_a_terminal_without_greek_gets_an_answer(curve):
+    done = command("diagnose", curve, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert done.stdout.startswith("diverging")
+
+
 def test_as_a_command():
     assert command("diagnose", "/nowhere.csv").returncode == 2
     wrong = command("diagnos")

@@ -223,7 +223,7 @@ def test_a_file_of_another_version_is_refused(tmp_path):
     run(resume=path)
     with sqlite3.connect(path) as db:
         db.execute("UPDATE sweep SET version = 99")
-    with pytest.raises(SweepFileError, match="has version 99, this lrteach reads version 1"):
+    with pytest.raises(SweepFileError, match="has version 99, this lrteach reads version 2"):
         Sweep.load(path)
 
 

@@ -34,8 +34,8 @@ def valid(schema, *files):
     return result.returncode == 0, result.stdout + result.stderr
 
 
-def test_there_are_workflows_for_tests_site_and_notebooks():
-    assert [path.stem for path in WORKFLOWS] == ["notebooks", "site", "tests"]
+def test_there_are_workflows_for_tests_site_notebooks_and_the_audit():
+    assert [path.stem for path in WORKFLOWS] == ["audit", "notebooks", "site", "tests"]
 
 
 def test_workflows_follow_githubs_schema(tmp_path):

@@ -16,10 +16,12 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,7 @@ STATE = BUILD / "executed.json"
 LEDGER = BUILD / "ledger.json"
 STATISTICS = BUILD / "statistics.json"
 BUILDS = BUILD / "builds.json"  # how long the last builds took
+WHOLE = BUILD / "html.whole"  # is there when the site below `html` is: a build removes it first
 # What a page may leave for the cards of optimizers: {rule: [its tuned rate, on each problem]}.
 RATES_MIME = "application/vnd.lrteach.rates+json"
 TIMEOUT = 120  # seconds a cell
@@ -154,17 +157,55 @@ def fingerprint(path):
 
 
 def read_state():
+    """{name: the fingerprint, the seconds and the result's hash}, without what is damaged."""
+    form = {"fingerprint": str, "seconds": (int, float), "result": str}
+    found = read_dict(STATE)
+    return {
+        name: entry
+        for name, entry in found.items()
+        if isinstance(entry, dict) and all(isinstance(entry.get(k), v) for k, v in form.items())
+    }
+
+
+def read_dict(path):
+    """What a JSON file of `_build` holds; nothing where it is missing or damaged."""
     try:
-        return json.loads(STATE.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def open_cache():
+    """The cache of executed pages; a damaged one is thrown away, and all is executed again."""
     from jupyter_cache import get_cache
+    from sqlalchemy.exc import SQLAlchemyError
 
     CACHE.parent.mkdir(parents=True, exist_ok=True)
-    return get_cache(CACHE)
+    try:
+        if CACHE.exists():
+            with closing(sqlite3.connect(CACHE / "global.db")) as db:
+                problem = db.execute("PRAGMA integrity_check").fetchone()[0]
+            if problem != "ok":
+                raise sqlite3.DatabaseError(problem)
+        cache = get_cache(CACHE)
+        for record in cache.list_cache_records():
+            record.to_dict()
+        return cache
+    # RuntimeError: the cache's own, where a table is missing
+    except (OSError, RuntimeError, sqlite3.DatabaseError, SQLAlchemyError, ValueError) as error:
+        print(f"{CACHE.relative_to(ROOT)} was damaged ({error}): it is made again", flush=True)
+        CACHE.unlink() if CACHE.is_file() else shutil.rmtree(CACHE)
+        return get_cache(CACHE)
+
+
+def result_of(record):
+    """The hash of the executed page that belongs to a record of the cache, or None."""
+    try:
+        content = (CACHE / "executed" / record.hashkey / "base.ipynb").read_bytes()
+    except OSError:
+        return None
+    return hashlib.sha256(content).hexdigest()
 
 
 def cached(cache, notebook):
@@ -225,7 +266,7 @@ def execute(only=()):
     stale = []
     for name, path in pages.items():
         record = cached(cache, read_notebook(path))
-        if record is None or state.get(name, {}).get("fingerprint") != prints[name]:
+        if record is None or not is_current(state.get(name), prints[name], record):
             if record is not None:
                 cache.remove_cache(record.pk)  # so that no stale result can be used
             stale.append(name)
@@ -243,12 +284,16 @@ def execute(only=()):
             if error:
                 failures[name] = error
                 continue
-            cache.cache_notebook_bundle(
+            record = cache.cache_notebook_bundle(
                 CacheBundleIn(notebook, str(pages[name]), data={"execution_seconds": seconds}),
                 check_validity=False,
                 overwrite=True,
             )
-            state[name] = {"fingerprint": prints[name], "seconds": round(seconds, 2)}
+            state[name] = {
+                "fingerprint": prints[name],
+                "seconds": round(seconds, 2),
+                "result": result_of(record),
+            }
             state = {key: state[key] for key in state if key in there}
             write_atomically(STATE, json.dumps(state, indent=1, sort_keys=True))
     for name, error in sorted(failures.items()):
@@ -261,13 +306,26 @@ def execute(only=()):
     }
 
 
+def is_current(entry, print, record):
+    """Whether a page's entry in the state is of this fingerprint and of this very result.
+
+    Without the second, a build that was killed between the two could leave a result of newer code
+    to the older state.
+    """
+    return entry is not None and [entry["fingerprint"], entry["result"]] == [
+        print,
+        result_of(record),
+    ]
+
+
 def executed_here(name):
     """A page as this machine executed it, or None where the code, or what it uses, is newer."""
     path = chapters()[name]
     notebook, cache = read_notebook(path), open_cache()
-    if read_state().get(name, {}).get("fingerprint") != fingerprint(path):
+    record = cached(cache, notebook)
+    if record is None or not is_current(read_state().get(name), fingerprint(path), record):
         return None
-    return cached(cache, notebook) and cache.merge_match_into_notebook(notebook)[1]
+    return cache.merge_match_into_notebook(notebook)[1]
 
 
 # --- what is made of the results ------------------------------------------------------------
@@ -353,10 +411,11 @@ def write_statistics(notebooks):
 
 def read_builds():
     """{how many pages a build executed: the seconds that the last such build took}."""
-    try:
-        return json.loads(BUILDS.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    return {
+        kind: seconds
+        for kind, seconds in read_dict(BUILDS).items()
+        if kind in ("none", "all") and isinstance(seconds, (int, float)) and 0 <= seconds < 1e6
+    }
 
 
 def note_build(executed, pages, seconds):
@@ -404,8 +463,10 @@ def recorded_form(notebook):
 
 def update_notebooks(folder, files):
     """Make the notebooks below `folder` those of `files`, {path: text}, and say what changed."""
+    for left in folder.rglob(".*.tmp"):  # by a run that was killed
+        left.unlink()
     for path, text in files.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             write_atomically(path, text)
             print(f"wrote {path.relative_to(ROOT)} ({len(text) / 1000:.1f} kB)")
     for path in sorted(folder.rglob("*.ipynb")):
@@ -427,12 +488,18 @@ def record(notebooks):
 
 def build_site():
     """Run jupyter-book with warnings as errors. Returns its exit status."""
+    WHOLE.unlink(missing_ok=True)
     shutil.rmtree(BUILD / "html", ignore_errors=True)  # pages of chapters that are gone
+    if (BUILD / "html").exists():
+        sys.exit("_build/html cannot be removed: run `make clean`")
     command = [
         str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "-W", "-n", "--keep-going", "--all",
         "--config", "_config.yml", "--toc", str(ROOT / "_toc.yml"), "--path-output", ".", "-q",
     ]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if status == 0:
+        write_atomically(WHOLE, "")
+    return status
 
 
 def main():
@@ -454,7 +521,10 @@ def main():
     if command == "build":
         write_statistics(notebooks)
         if build_site() != 0:
-            sys.exit("The site was not built: see the messages above.")
+            sys.exit(
+                "The site was not built: see the messages above. If they speak of files in _build, "
+                "run `make clean`."
+            )
         state = read_state()
         executed = sum(state[name] != before.get(name) for name in state)
         note_build(executed, len(state), time.perf_counter() - start)
@@ -467,5 +537,22 @@ def main():
         print(f"\nOpen {(BUILD / 'html' / 'index.html').relative_to(ROOT)}")
 
 
+def told(command):
+    """Do it; what the file system refuses is told in one sentence."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        command()
+    except OSError as error:
+        sys.exit(
+            f"{error.filename or 'a file'}: {error.strerror or error}. The book must be able to write "
+            f"into {BUILD} and {RECORDED}; where something else is in the way there, run `make clean`"
+        )
+    except (RuntimeError, SQLAlchemyError) as error:
+        if not any(isinstance(e, SQLAlchemyError) for e in (error, error.__cause__)):
+            raise
+        sys.exit(f"{CACHE} cannot be used ({error}): is the disk full? If not, run `make clean`")
+
+
 if __name__ == "__main__":
-    main()
+    told(main)

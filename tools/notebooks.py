@@ -9,7 +9,6 @@ lead to the site, and Colab and Binder can open the notebooks. SITE_URL is for a
 """
 
 import ast
-import json
 import os
 import pickle
 import posixpath
@@ -25,6 +24,7 @@ from pybtex.plugin import find_plugin
 
 import book
 import exercises
+from kept import DamagedError, read_json
 from sphinx_ledger import find_claim
 
 FOLDER = book.BUILD / "notebooks"
@@ -50,8 +50,14 @@ class Site:
     """What the built site knows, and where it and the notebooks are published, if they are."""
 
     def __init__(self, environment=os.environ):
-        self.sphinx = pickle.loads((book.BUILD / ".doctrees" / "environment.pickle").read_bytes())
-        self.claims = json.loads(book.LEDGER.read_text("utf-8"))["claims"]
+        built = book.BUILD / ".doctrees" / "environment.pickle"
+        try:
+            self.sphinx = pickle.loads(built.read_bytes())
+        except Exception as error:  # what was damaged decides which
+            raise DamagedError(
+                f"{built} is damaged ({error}): run `make clean`, then `make book`"
+            ) from None
+        self.claims = read_json(book.LEDGER, dict)["claims"]
         self.works = parse_file(str(book.BOOK / "references.bib")).entries
         self.style = find_plugin("pybtex.style.formatting", "plain")()
         self.markdown = find_plugin("pybtex.backends", "markdown")("utf-8")
@@ -335,9 +341,13 @@ def write(site, folder=FOLDER):
 
 
 def main():
-    if not (book.BUILD / ".doctrees" / "environment.pickle").exists() or not book.LEDGER.exists():
+    if not book.WHOLE.exists():
         sys.exit("The site is not built: run `make book` first")
-    print(f"{len(write(Site()))} notebooks are in {FOLDER.relative_to(book.ROOT)}")
+    try:
+        site = Site()
+    except DamagedError as error:
+        sys.exit(str(error))
+    print(f"{len(write(site))} notebooks are in {FOLDER.relative_to(book.ROOT)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ anchor, and `{ref}` knows it as `optimizer-<name>`.
 
 import ast
 import inspect
-import json
 import re
 import textwrap
 import types
@@ -21,6 +20,7 @@ import card_parts as parts
 import optimizer_pictures as pictures
 import optimizer_traits as traits
 from docstrings import parse
+from kept import read_json
 from lrteach import optimizers, rules
 from lrteach.optimizers import sgd
 
@@ -305,7 +305,7 @@ class Optimizers(parts.Deck):
         if not file.is_file():
             return []
         self.env.note_dependency(str(file))
-        return tuned_in_words(json.loads(file.read_text("utf-8")).get("rates", {}).get(name))
+        return tuned_in_words(read_json(file, dict).get("rates", {}).get(name))
 
 
 def tuned_in_words(rates):

@@ -3,11 +3,12 @@
 It reads benchmarks/results.json, which is committed: a build of the book times nothing.
 """
 
-import json
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+
+from kept import read_json
 
 ORDER = ["sweeps", "optimizer_step", "training", "quadratics", "memory"]
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results.json"
@@ -41,7 +42,10 @@ class Benchmarks(SphinxDirective):
 
     def run(self):
         self.env.note_dependency(str(RESULTS))
-        tables, results = {}, json.loads(RESULTS.read_text("utf-8"))
+        tables, results = (
+            {},
+            read_json(RESULTS, list, "run `git checkout -- benchmarks/results.json`"),
+        )
         for row in sorted(results, key=place):
             tables.setdefault(row["table"], []).append(row)
         everywhere = {row["measured"] for row in results}

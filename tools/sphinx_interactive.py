@@ -11,6 +11,8 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+from kept import kept
+
 HERE = Path(__file__).parent / "interactive"
 SCRIPT, LICENCES = HERE / "figures.js", HERE / "LICENCES.txt"
 FOLDER = "interactive"  # of the site's _static
@@ -47,13 +49,11 @@ def write_script(app):
         version("vl-convert-python") + SCRIPT.read_text("utf-8") + Path(__file__).read_text("utf-8")
     )
     outdir = Path(app.outdir)
-    kept = outdir.parent / ".slim" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.js"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(bundle(), "utf-8")
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    script = kept(outdir.parent / ".slim", key, ".js", lambda p: p.write_text(bundle(), "utf-8"))
     target = outdir / "_static" / FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(kept, target / "interactive.js")
+    shutil.copyfile(script, target / "interactive.js")
     shutil.copyfile(LICENCES, target / LICENCES.name)
 
 

@@ -8,12 +8,13 @@ A claim is called by its page and its name, or a beginning of the name that no o
 page has. Both read `_build/ledger.json`, which `make book` gathers from the executed chapters.
 """
 
-import json
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import ReferenceRole, SphinxDirective
+
+from kept import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def read_claims(env):
     if not file.is_file():
         return None
     env.note_dependency(str(file))
-    return json.loads(file.read_text("utf-8"))["claims"]
+    return read_json(file, dict)["claims"]
 
 
 def find_claim(claims, target):

@@ -16,6 +16,8 @@ from math_core import LatexError, LatexToMathML
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
+from kept import kept
+
 logger = logging.getLogger(__name__)
 converter = LatexToMathML(fancy_error=False)
 
@@ -149,17 +151,11 @@ def finish(app, error):
         return
     outdir = Path(app.outdir)
     text = characters(sorted(outdir.rglob("*.html")))
-    kept = (
-        outdir.parent
-        / ".slim"
-        / f"{hashlib.sha256(text.encode() + Path(__file__).read_bytes()).hexdigest()[:16]}.woff2"
-    )
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_font(kept, text)
+    key = hashlib.sha256(text.encode() + Path(__file__).read_bytes()).hexdigest()[:16]
+    font = kept(outdir.parent / ".slim", key, ".woff2", lambda path: write_font(path, text))
     target = outdir / "_static" / "fonts"
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(kept, target / "lrt-math.woff2")
+    shutil.copyfile(font, target / "lrt-math.woff2")
     shutil.copyfile(FONT_LICENCE, target / FONT_LICENCE.name)
 
 

@@ -7,7 +7,10 @@ palette (a quarter of the bytes), the theme's icon font only the icons that are 
 import hashlib
 import re
 import shutil
+from functools import partial
 from pathlib import Path
+
+from kept import kept
 
 
 def mend(app, pagename, templatename, context, doctree):
@@ -74,21 +77,19 @@ def slim(app, error):
         return
     outdir = Path(app.outdir)
     # Results of earlier builds, by the hash of what they are made of.
-    kept = outdir.parent / ".slim"
-    kept.mkdir(exist_ok=True)
+    folder = outdir.parent / ".slim"
     for image in sorted((outdir / "_images").glob("*.png")):
-        small = kept / f"{hashlib.sha256(image.read_bytes()).hexdigest()}.png"
-        if not small.exists():
-            with_palette(image, small)
+        key = hashlib.sha256(image.read_bytes()).hexdigest()
+        small = kept(folder, key, ".png", partial(with_palette, image))
         shutil.copyfile(small, image)
 
     static = outdir / "_static"
     css = (static / "styles" / "pydata-sphinx-theme.css").read_text("utf-8")
     icons = used_icons(css, sorted(outdir.rglob("*.html")))
     font = static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff2"
-    small = kept / f"{hashlib.sha256(font.read_bytes() + icons.encode()).hexdigest()}.woff2"
-    if not small.exists():
-        write_icons(font.with_suffix(".ttf"), small, icons)
+    key = hashlib.sha256(font.read_bytes() + icons.encode()).hexdigest()
+    source = font.with_suffix(".ttf")
+    small = kept(folder, key, ".woff2", lambda target: write_icons(source, target, icons))
     shutil.copyfile(small, font)
 
 

@@ -3,12 +3,13 @@
 It reads `_build/statistics.json`, which `make book` counts from the executed pages.
 """
 
-import json
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+from kept import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Statistics(SphinxDirective):
             logger.warning(text, location=self.get_location())
             return []
         self.env.note_dependency(str(file))
-        data = json.loads(file.read_text("utf-8"))
+        data = read_json(file, dict)
         return [*(nodes.paragraph("", text) for text in self.sentences(data)), self.table(data)]
 
     def sentences(self, data):
