@@ -293,7 +293,7 @@ def outside_modules():
     return names
 
 
-def tests_for(mutant, tests, kills):
+def chosen_tests(mutant, tests, kills):
     """The tests that reach the changed statement, the likeliest to notice first."""
     wanted = range(1, 10**9)  # what stands outside of all functions and classes: everything
     if not mutant.runs_on_import:
@@ -323,7 +323,7 @@ def try_all(module, tests, mutants, options):
         late = options.minutes and time.time() - started > 60 * options.minutes
         while waiting and len(running) < options.jobs and not late:
             i = waiting.pop(0)
-            chosen = tests_for(mutants[i], tests, kills)
+            chosen = chosen_tests(mutants[i], tests, kills)
             if not chosen:
                 outcomes[i] = "unreached"
                 continue
