@@ -17,6 +17,7 @@ seen, and only the unit tests named in SUBJECTS are asked: a score is a lower bo
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import importlib
 import importlib.abc
@@ -186,7 +187,9 @@ def run_pytest(files, watch, stop):
         "mutants", database=None, derandomize=True, deadline=None, phases=phases
     )
     hypothesis.settings.load_profile("mutants")
-    options = ["-q", "-p", "no:cacheprovider", "--tb=no", "-W", "ignore", "-o", "addopts="]
+    options = ["-q", "--tb=no", "-W", "ignore", "-o", "addopts=", "--assert=plain"]
+    for plugin in ("cacheprovider", "unraisableexception", "threadexception"):
+        options += ["-p", f"no:{plugin}"]
     return pytest.main([*options, *["-x"] * stop, *files], plugins=[watch])
 
 
@@ -277,6 +280,8 @@ def measure(module):
     for name in found["imported"]:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # the children share what is there now; none of them shall go through it again
     tests = Tests(**found)
     print(f"{len(tests.seconds)} tests, {sum(tests.seconds.values()):.0f} s", flush=True)
     return tests
