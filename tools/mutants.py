@@ -206,6 +206,7 @@ def in_child(work, limit=None):
         return pid, reader
     try:
         os.close(reader)
+        os.setpgid(0, 0)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2) if limit else (0, 1):
             os.dup2(nowhere, stream)
@@ -339,6 +340,8 @@ def try_all(module, tests, mutants, options):
             break
         pid, status = os.wait()
         i, reader = running.pop(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # processes that its tests had started
         outcomes[i], test = judge(status, read_all(reader))
         if test:
             kills[mutants[i].where, test] += 1
