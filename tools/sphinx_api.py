@@ -158,8 +158,8 @@ def polish(app, domain, kind, content):
         if text in LIBRARIES:
             field.children[:] = [nodes.Text(LIBRARIES[text])]
     for text in list(content.findall(nodes.Text)):
-        if text == " -- ":
-            text.parent.replace(text, nodes.Text(": "))
+        if text.startswith((" -- ", ") -- ")):  # napoleon, between a name and what is said of it
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", ": ", 1)))
 
 
 def setup(app):

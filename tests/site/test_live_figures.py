@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 import pytest
 import site_checks
 from bs4 import BeautifulSoup
-from site_checks import INTERACTIVE, MAX_INTERACTIVE_BYTES, ROOT, SITE
+from site_checks import BEGIN, INTERACTIVE, MAX_INTERACTIVE_BYTES, ROOT, SITE
 
 SCRIPT = f"**/{INTERACTIVE}*"
 LIVE = ".interactive.is-live"
@@ -35,10 +35,10 @@ each_page = pytest.mark.parametrize("path", PAGES)
 
 @pytest.fixture
 def open_page(browser, address):
-    """A function that opens a page of the site in a context of its own, with its figures live."""
+    """A function that opens a page in a context of its own, goes to its figures and waits until they live."""
     contexts = []
 
-    def open_(path, live=True, route=None, **options):
+    def open_(path, live=True, near=True, route=None, **options):
         contexts.append(
             browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         )
@@ -49,6 +49,9 @@ def open_page(browser, address):
         if route:
             page.route(*route)
         page.goto(urljoin(address, path), wait_until="load")
+        if near:
+            for figure in page.locator(".interactive").all():
+                figure.scroll_into_view_if_needed()
         if live:
             count = page.locator(".interactive").count()
             page.wait_for_function(
@@ -69,10 +72,26 @@ def test_there_are_interactive_figures(site):
 
 def test_only_their_pages_load_the_script(site):
     for file in site_checks.html_files(site):
-        loads = INTERACTIVE in file.read_text("utf-8")
+        text = file.read_text("utf-8")
+        assert INTERACTIVE not in text, "it comes when its figure does"
+        loads = BEGIN in text
         assert loads == (str(file.relative_to(site)) in PAGES), file
     licences = (site / INTERACTIVE).with_name("LICENCES.txt").read_text("utf-8")
     assert "University of Washington Interactive Data Lab" in licences
+
+
+@each_page
+@pytest.mark.parametrize("width", [1280, 390])
+def test_vega_waits_until_its_figure_comes_near(path, width, open_page):
+    size = {"viewport": {"width": width, "height": 844}}
+    page = open_page(path, live=False, near=False, **size)
+    page.evaluate("() => new Promise(done => requestIdleCallback(done))")
+    assert any(BEGIN in url for url in page.requests)
+    assert not any(INTERACTIVE in url for url in page.requests)
+    with page.expect_request(lambda request: INTERACTIVE in request.url):
+        page.locator(".interactive").first.scroll_into_view_if_needed()
+    page.wait_for_selector(LIVE)
+    assert page.errors == []
 
 
 @each_page
