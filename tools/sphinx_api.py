@@ -7,8 +7,10 @@ find in `lrteach` itself stands under that name. One that belongs to another mod
 import inspect
 import re
 from importlib import import_module
+from pathlib import Path
 
 from docutils import nodes
+from sphinx.errors import ExtensionError
 from sphinx.ext.napoleon import Config, NumpyDocstring
 from sphinx.util.docutils import SphinxDirective
 
@@ -162,9 +164,26 @@ def polish(app, domain, kind, content):
             text.parent.replace(text, nodes.Text(text.replace(" -- ", ": ", 1)))
 
 
+# Sphinx's search finds an object by any part of its path: "lr" would find all of lrteach.
+ANY_PART = "if (fullnameLower.indexOf(object) < 0) return;"
+ITS_NAME = "if (!name.toLowerCase().includes(object) && !`.${fullnameLower}`.endsWith(`.${object}`)) return;"
+
+
+def search_names_only(app, error):
+    """Let the search look at the names of objects, and not at the modules that they are in."""
+    script = Path(app.outdir, "_static", "searchtools.js")
+    if error or app.builder.name != "html":
+        return
+    text = script.read_text("utf-8")
+    if ANY_PART not in text and ITS_NAME not in text:
+        raise ExtensionError("Sphinx's searchtools.js is another: change ANY_PART in sphinx_api.py")
+    script.write_text(text.replace(ANY_PART, ITS_NAME), "utf-8")
+
+
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", prepare)
     app.connect("object-description-transform", polish)
+    app.connect("build-finished", search_names_only)
     app.add_directive("api", Api)
     return {"version": "1", "parallel_read_safe": True}
