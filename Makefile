@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants clean
+.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants lighthouse clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ audit: ## Ask PyPI for known flaws of the locked packages: SERVICE=osv asks osv.
 
 linkcheck: book ## Ask the servers of all links to other sites (needs the network)
 	$(BIN)/jupyter-book build book --builder linkcheck --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . -q
+
+lighthouse: book ## Ask Lighthouse about the site, as on a phone (needs npm)
+	$(BIN)/python tools/lighthouse.py
 
 lint: setup ## Check the style of the code and the types of lrteach
 	$(BIN)/ruff check .

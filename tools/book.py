@@ -331,11 +331,15 @@ def executed_here(name):
 # --- what is made of the results ------------------------------------------------------------
 
 
-def in_reading_order(names):
-    """Names of pages as _toc.yml lists them; those it does not list come last."""
+def reading_order():
+    """Names of pages as _toc.yml lists them."""
     toc = ROOT / "_toc.yml"
-    text = toc.read_text(encoding="utf-8") if toc.exists() else ""
-    places = {name: i for i, name in enumerate(re.findall(r"file: *(\S+)", text))}
+    return re.findall(r"file: *(\S+)", toc.read_text(encoding="utf-8") if toc.exists() else "")
+
+
+def in_reading_order(names):
+    """These names of pages as _toc.yml lists them; those it does not list come last."""
+    places = {name: i for i, name in enumerate(reading_order())}
     return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
 

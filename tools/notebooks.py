@@ -173,6 +173,8 @@ class Page:
         if name in ("cite:p", "cite:t"):
             self.cited |= {key.strip() for key in content.split(",")}
             return site.citation(content, textual=name == "cite:t")
+        if name.startswith("py:"):
+            return site.link(f"`{title or target}`", here, "reference/api", target)
         if name == "claim":
             claim = find_claim(site.claims, target)
             return site.link(title or claim["name"], here, claim["chapter"], claim["id"])

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
 MAX_BYTES = 400_000  # compressed, of everything that a first view of a page loads
 INTERACTIVE = "_static/interactive/interactive.js"
+BEGIN = "_static/interactive/begin.js"  # loads it when its figure comes near
 MAX_INTERACTIVE_BYTES = 300_000  # compressed, what interactive figures may add to a page
 BROWSER_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
