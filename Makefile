@@ -23,7 +23,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup.py
 book: setup ## Execute the chapters that changed and build the site into _build/html
 	$(BIN)/python tools/book.py build
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope -rs
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -rs
 REPLAY := $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=60 \
   --nbval-sanitize-with tests/recorded/sanitize.cfg tests/recorded
 

@@ -31,6 +31,7 @@ STATE = BUILD / "executed.json"
 LEDGER = BUILD / "ledger.json"
 STATISTICS = BUILD / "statistics.json"
 BUILDS = BUILD / "builds.json"  # how long the last builds took
+RESULTS = BUILD / "results.json"  # a hash of each page's outputs
 # What a page may leave for the cards of optimizers: {rule: [its tuned rate, on each problem]}.
 RATES_MIME = "application/vnd.lrteach.rates+json"
 TIMEOUT = 120  # seconds a cell
@@ -410,14 +411,22 @@ def record(notebooks):
     update_notebooks(RECORDED, files)
 
 
-def build_site():
+def build_site(notebooks):
     """Run jupyter-book with warnings as errors. Returns its exit status."""
-    shutil.rmtree(BUILD / "html", ignore_errors=True)  # pages of chapters that are gone
+    import sphinx_incremental
+
+    write_atomically(RESULTS, json.dumps(sphinx_incremental.results_digests(notebooks), indent=1))
+    now = sphinx_incremental.surroundings()
+    goes_on = sphinx_incremental.begin(BUILD, now)
     command = [
-        str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "-W", "-n", "--keep-going", "--all",
+        str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "-W", "-n", "--keep-going",
+        *["--all"] * (not goes_on),
         "--config", "_config.yml", "--toc", str(ROOT / "_toc.yml"), "--path-output", ".", "-q",
     ]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if status == 0:
+        sphinx_incremental.keep(BUILD, now)
+    return status
 
 
 def main():
@@ -438,7 +447,7 @@ def main():
         record(notebooks)
     if command == "build":
         write_statistics(notebooks)
-        if build_site() != 0:
+        if build_site(notebooks) != 0:
             sys.exit("The site was not built: see the messages above.")
         state = read_state()
         executed = sum(state[name] != before.get(name) for name in state)
