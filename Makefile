@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck lint format record notebooks serve bench exercises new-chapter wheel lock clean
+.PHONY: help setup book test replay linkcheck lint format record notebooks serve bench budgets exercises new-chapter wheel lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ serve: book ## Build the book and show it at http://127.0.0.1:8000
 
 bench: setup ## Time the hot paths side by side: SUBJECTS="sweeps memory", or all
 	$(BIN)/python -m benchmarks $(SUBJECTS)
+
+budgets: setup ## Measure from a fresh clone what the book costs: 20 minutes, on a quiet machine
+	$(BIN)/python tools/budgets.py
 
 exercises: setup ## Write the exercise notebooks from the solved ones
 	$(BIN)/python tools/exercises.py

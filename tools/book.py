@@ -60,7 +60,9 @@ def read_notebook(path):
 
 
 def write_atomically(path, text):
-    """Write a file so that it is there whole or not at all."""
+    """Write a file so that it is there whole or not at all; its time stays if its text does."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

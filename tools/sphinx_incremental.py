@@ -21,6 +21,7 @@ import sysconfig
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.util.index_entries import split_index_msg
 
 ROOT = Path(__file__).resolve().parents[1]
 # What an environment holds for itself, or about single pages: no page sees it of another.
@@ -31,8 +32,8 @@ OWN = {
     "shared_digest", "srcdir", "temp_data", "titles_old", "toc_num_entries", "version",
 }  # fmt: skip
 
-# Lines of a source, and the bibliography's file, which is one of the surroundings.
-IGNORED = {"line", "bibdata"}
+# Lines of a source, and what is made of the bibliography's file, which is one of the surroundings.
+IGNORED = {"line", "bibdata", "citations"}
 
 
 # --- from one build to the next: called by tools/book.py --------------------------------------
@@ -109,7 +110,9 @@ def plain(value):
     if hasattr(value, "_asdict"):
         return plain(value._asdict())
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        items = [plain(item) for item in value]
+        # records of all pages, e.g. of citations: those of a page that is read again come last
+        return sorted(items, key=repr) if any(hasattr(v, "_asdict") for v in value) else items
     if value is None or isinstance(value, str | bytes | int | float):
         return value
     if isinstance(value, Path):
@@ -147,6 +150,29 @@ def pages_that_see_a_change(app, env):
     return [] if before == env.shared_digest else list(env.found_docs)
 
 
+def complete_search_index(app):
+    """Give the search index what Sphinx forgets of pages that it has not written again."""
+    indexer = getattr(app.builder, "indexer", None)
+    if indexer is None:
+        return []
+    found = dict(indexer._index_entries)
+    for name, entries in app.env.domaindata["index"]["entries"].items():
+        if name in indexer._titles and name not in found:
+            words = set()
+            for kind, value, target, main, _ in entries:
+                parts = split_index_msg(kind, value)
+                words |= {(part, target or "", main) for part in parts}
+                if kind in ("see", "seealso"):
+                    words.add((parts[0], target or "", main))
+            found[name] = sorted(words)
+    indexer._index_entries.clear()
+    indexer._index_entries.update(sorted(found.items()))
+    for pages_of in (indexer._mapping, indexer._title_mapping):
+        for word in [word for word, pages in pages_of.items() if not pages]:
+            del pages_of[word]  # no page has it any more
+    return []
+
+
 def put_aside(app, error):
     """Keep the site as Sphinx wrote it, without the files of pages and results that are gone."""
     if error or app.builder.name != "html":
@@ -165,5 +191,6 @@ def setup(app):
     app.connect("env-get-outdated", changed_pages)
     # When titles and figures have their numbers, and before the environment is saved.
     app.connect("env-get-updated", pages_that_see_a_change, priority=900)
+    app.connect("html-collect-pages", complete_search_index)
     app.connect("build-finished", put_aside, priority=1)  # before the last passes
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
