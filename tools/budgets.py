@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,12 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
-from book import ROOT, write_atomically
+from book import ROOT, others_since, processor_time, write_atomically
 
 OUT = ROOT / "benchmarks" / "budgets.json"
-BUDGETS = {"chapters": 300, "edit": 10, "test": 480}  # seconds, on two cores
 EDITED = Path("book/foundations/gradients.md")
 NOT_REMADE = ("requirements.lock", "pyproject.toml", "tools/setup.py")  # what set-up depends on
 
@@ -39,31 +35,20 @@ def clone(folder):
         os.utime(folder / name, (0, 0))  # older than the environment: make does not set it up
 
 
-def processor_time():
-    """Seconds of processors that ended child processes took, and that the whole machine was busy."""
-    own = resource.getrusage(resource.RUSAGE_CHILDREN)
-    machine = psutil.cpu_times()
-    return own.ru_utime + own.ru_stime, sum(machine) - machine.idle - machine.iowait
-
-
 def measure(command, folder, environment):
     """Run a command; its times in seconds, and how many processors were busy with something else.
 
     Exits if it fails: the time of a failure is no measurement.
     """
-    own, busy = processor_time()
-    start = time.perf_counter()
+    before, start = processor_time(), time.perf_counter()
     status = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
     seconds = time.perf_counter() - start
     if status:
         sys.exit(f"{' '.join(map(str, command))} failed in {folder}: nothing was written")
-    own, busy = (
-        after - before for after, before in zip(processor_time(), (own, busy), strict=True)
-    )
     return {
         "seconds": round(seconds, 1),
-        "processors": round(own, 1),
-        "others": round(max(0, busy - own) / seconds, 2),
+        "processors": round(processor_time()[0] - before[0], 1),
+        "others": others_since(before, seconds),
     }
 
 
