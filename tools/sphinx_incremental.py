@@ -120,25 +120,32 @@ def plain(value):
     return [type(value).__name__, plain(getattr(value, "__dict__", {})) or str(value)]
 
 
-def digest_of_page(env, name, results):
-    """A hash of a page's text, its results and the files that it read."""
-    source = Path(env.doc2path(name))
-    digest = hashlib.sha256(results.get(name, "").encode())
-    files = [Path(env.srcdir, file) for file in sorted(env.dependencies.get(name, ()))]
-    for file in [source, *files]:
-        digest.update(file.read_bytes() if file.is_file() else b"\0")
+def digest_of_page(env, name, source, results):
+    """A hash of a page's text, of which `source` is one, its results and the files that it read."""
+    digest = hashlib.sha256((source + results.get(name, "")).encode())
+    for file in sorted(env.dependencies.get(name, ())):
+        path = Path(env.srcdir, file)
+        digest.update(path.read_bytes() if path.is_file() else b"\0")
     return digest.hexdigest()
 
 
 def digests_of_pages(app, env):
     file = Path(app.outdir).parent / "results.json"
     results = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return {name: digest_of_page(env, name, results) for name in env.found_docs}
+    return {
+        name: digest_of_page(env, name, source, results)
+        for name, source in app.page_sources.items()
+    }
 
 
 def changed_pages(app, env, added, changed, removed):
     """Pages to read again, whatever the times of their files say."""
     before = getattr(env, "page_digests", {})
+    # Taken before they are read: who edits a page meanwhile will find it read again.
+    app.page_sources = {
+        name: hashlib.sha256(Path(env.doc2path(name)).read_bytes()).hexdigest()
+        for name in env.found_docs
+    }
     return [name for name, d in digests_of_pages(app, env).items() if before.get(name) != d]
 
 
