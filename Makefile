@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants lighthouse clean
+.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants lighthouse budgets clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup.py
 book: setup ## Execute the chapters that changed and build the site into _build/html
 	$(BIN)/python tools/book.py build
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope -rs
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -rs
 REPLAY := $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=60 \
   --nbval-sanitize-with tests/recorded/sanitize.cfg tests/recorded
 
@@ -80,6 +80,9 @@ bench: setup ## Time the hot paths side by side: SUBJECTS="sweeps memory", or al
 mutants: setup ## Try small changes of a module's code on its tests: SUBJECT=optimizers
 	$(BIN)/python tools/mutants.py $(SUBJECT) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(AGAIN),--again) $(if $(JOBS),--jobs $(JOBS))
+
+budgets: setup ## Measure from a fresh clone what the book costs: 20 minutes, on a quiet machine
+	$(BIN)/python tools/budgets.py
 
 exercises: setup ## Write the exercise notebooks from the solved ones
 	$(BIN)/python tools/exercises.py

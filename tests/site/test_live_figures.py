@@ -210,11 +210,11 @@ def test_figures_fit_a_phone(path, open_page):
 def test_live_figures_are_accessible_in_both_themes(path, open_page):
     shade = "e => getComputedStyle(e).filter"
     page = open_page(path, color_scheme="light")
-    assert site_checks.check_axe(page, "light") == []
+    assert site_checks.check_axe(page, "light") + site_checks.check_colours(page, "light") == []
     assert page.locator(".interactive-picture").first.evaluate(shade) == "none"
     page = open_page(path, color_scheme="dark")  # anew: the theme fades from one to the other
     picture = page.locator(".interactive-picture").first
-    assert site_checks.check_axe(page, "dark", {"runOnly": ["color-contrast"]}) == []
+    assert site_checks.check_colours(page, "dark") == []
     assert "invert" in picture.evaluate(shade)
     for part in (".interactive", ".interactive-picture", ".interactive-live svg"):
         behind = page.locator(part).first.evaluate("e => getComputedStyle(e).backgroundColor")
