@@ -29,6 +29,7 @@ FONTS = [
     *("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf"),
     *("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSansMono-Oblique.ttf"),
 ]
+START = time.perf_counter()
 TEXT_WIDTH = 156  # mm, between the margins that pdf.css sets
 PRINTS = 6  # that it takes at most until page numbers are stable
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
@@ -66,8 +67,8 @@ FIT = """() => {
 }"""
 
 
-def say(text, start=[time.perf_counter()]):  # noqa: B006 - the clock of this run
-    print(f"{time.perf_counter() - start[0]:6.1f} s  {text}", flush=True)
+def say(text):
+    print(f"{time.perf_counter() - START:6.1f} s  {text}", flush=True)
 
 
 # --- the document ---------------------------------------------------------------------------
@@ -150,6 +151,9 @@ def places(reader):
 HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].map((heading) => ({
   level: Number(heading.localName[1]), id: heading.id,
   text: heading.textContent.replace(/[\\u2061-\\u2064]/g, "").replace(/\\s+/g, " ").trim() }))"""
+
+# Pixel pictures; drawings become lines of the page.
+PICTURES = """() => new Set([...document.images].map((image) => image.src).filter((source) => /png$/.test(source))).size"""
 
 
 def print_until_stable(page, target):
@@ -280,20 +284,16 @@ def problems_of_print(file, numbers, headings, images):
 # --- make pdf -------------------------------------------------------------------------------
 
 
-def make(document, target, facts):
+def make(browser, document, target, facts):
     """Print a document, with numbers and checks. `facts`: title, author, description and date."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        draft = Path(folder) / "draft.pdf"
-        browser = start_browser(playwright)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pdf-") as folder:
+        draft = Path(folder) / target.name
         page, problems = open_document(browser, document)
         say("laid out")
         stop_at(problems)
-        headings = page.evaluate(HEADINGS)
-        images = page.evaluate("new Set([...document.images].map((i) => i.src).filter((s) => /png$/.test(s))).size")  # fmt: skip
+        headings, images = page.evaluate(HEADINGS), page.evaluate(PICTURES)
         numbers = print_until_stable(page, draft)
-        browser.close()
+        page.close()
         mend(draft, headings, **facts)
         stop_at(problems_of_print(draft, numbers, headings, images))
         say(f"checked: links, bookmarks, {images} pictures, no page is empty")
@@ -308,6 +308,7 @@ def stop_at(problems):
 
 def main():
     import yaml
+    from playwright.sync_api import sync_playwright
 
     config = yaml.safe_load((book.ROOT / "_config.yml").read_text("utf-8"))
     version, date = edition()
@@ -325,7 +326,8 @@ def main():
     say(f"{sum(len(names) for _, names in parts) + 1} pages of the site are one document")
     stop_at(pdf_pages.problems_of_links(html))
     sheets = [SITE / "_static" / "pygments.css", book.BOOK / "_static" / "book.css"]
-    make(write_document(html, sheets=sheets), TARGET, facts)
+    with sync_playwright() as playwright:
+        make(start_browser(playwright), write_document(html, sheets=sheets), TARGET, facts)
     say(f"{TARGET.relative_to(book.ROOT)}: {TARGET.stat().st_size / 1e6:.0f} MB")
 
 

@@ -16,11 +16,12 @@ from html import escape
 from urllib.parse import unquote, urldefrag
 
 import yaml
-from bs4 import BeautifulSoup, NavigableString
+from bs4 import BeautifulSoup
 
 # What makes no sense on paper. Links to these pages become plain text.
 LEFT_OUT = {"reference/statistics"}
 LONGEST = 110  # characters of an id: a name in a PDF has at most 127
+UNLISTED = {"reference/claims"}  # its sections are the chapters again: not in the contents
 CONTENTS, PREFACE = "contents", "index"
 ROMAN = ["", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"]
 REMOVED = (
@@ -80,7 +81,9 @@ class Page:
         return f"{match[1]}\ue000{len(self.code) - 1}\ue000</pre>"
 
     def __str__(self):
-        return re.sub("\ue000(\\d+)\ue000", lambda match: self.code[int(match[1])], str(self.article))
+        return re.sub(
+            "\ue000(\\d+)\ue000", lambda match: self.code[int(match[1])], str(self.article)
+        )
 
     def tag(self, name, text="", **attributes):
         attributes = {key.rstrip("_").replace("_", "-"): v for key, v in attributes.items()}
@@ -269,7 +272,7 @@ def contents(parts, pages):
                 f'<a href="#{id_}">{escape(title)}&#160;{PLACE.format(id_, "000")}</a>'
                 for id_, title in pages[name].sections()
             ]
-            if within:
+            if within and name not in UNLISTED:
                 lines.append(f'<p class="within">{" · ".join(within)}</p>')
     return "\n".join([*lines, "</nav>"])
 
@@ -288,7 +291,10 @@ def running_heads(parts, pages):
     for caption, names in [("", [PREFACE]), *parts]:
         for name in names:
             page = anchor(name).replace(".", "-")
-            left, right = (text.replace("\\", "").replace('"', "\\22 ") for text in (caption, pages[name].title))
+            left, right = (
+                text.replace("\\", "").replace('"', "\\22 ")
+                for text in (caption, pages[name].title)
+            )
             rules.append(
                 f'@page {page} {{ @top-left {{ content: "{left}" }} @top-right {{ content: "{right}" }} }}\n'
                 f'[id="{anchor(name)}"] {{ page: {page} }}'
@@ -344,7 +350,9 @@ def problems_of_links(html):
     ids = re.findall(r'<[^<>]*\sid="([^"]*)"', html)
     targets = set(re.findall(r'<a\b[^<>]*\shref="#([^"]*)"', html))
     targets |= set(re.findall(r'data-of="([^"]*)"', html))
-    twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+    twice = (
+        sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+    )
     return [f"two places have the id {name!r}" for name in twice] + [
         f"a link leads to {name!r}, which is nowhere" for name in sorted(targets - set(ids))
     ]
