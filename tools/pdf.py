@@ -38,11 +38,11 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backg
 # Makes formulas and tables that are wider than the text as small as they must be; returns what
 # still reaches out of it, or is cut off.
 FIT = """() => {
-  const limit = document.body.getBoundingClientRect().right + 1;
+  const limit = (element) => (element.closest(".across") ?? document.body).getBoundingClientRect().right + 1;
   const wide = (box) => {
     const range = document.createRange();
     range.selectNodeContents(box);
-    return range.getBoundingClientRect().right - limit;
+    return range.getBoundingClientRect().right - limit(box);
   };
   for (const box of document.querySelectorAll(".math-scroll, table, pre, .card-formula .math")) {
     const start = parseFloat(getComputedStyle(box).fontSize);
@@ -59,7 +59,7 @@ FIT = """() => {
     if (element.closest("svg") && element.localName !== "svg") continue;
     const right = element.getBoundingClientRect().right;
     const cut = element.scrollWidth > element.clientWidth + 2 && getComputedStyle(element).overflowX !== "visible";
-    if (right > limit + 1 || cut)
+    if (right > limit(element) + 1 || cut)
       found.push(`${element.localName}.${element.className} in ${element.closest("[id]")?.id}: ${element.textContent.slice(0, 60)}`);
   }
   const broken = [...document.images].filter((image) => !image.complete || !image.naturalWidth).map((image) => image.src);
@@ -88,7 +88,7 @@ def site_parts():
     return parts
 
 
-def write_document(html, folder=FOLDER, sheets=()):
+def write_document(html, folder, sheets=()):
     """Put the document, its style sheets and the fonts that matplotlib carries into a folder."""
     import matplotlib
 
@@ -137,7 +137,9 @@ def print_once(page, numbers, target):
         numbers,
     )
     page.pdf(path=target, outline=True, tagged=True, prefer_css_page_size=True, print_background=True)  # fmt: skip
-    return places(PdfReader(target))
+    reader = PdfReader(target)
+    say(f"printed {len(reader.pages)} pages")
+    return places(reader)
 
 
 def places(reader):
@@ -159,9 +161,8 @@ PICTURES = """() => new Set([...document.images].map((image) => image.src).filte
 def print_until_stable(page, target):
     """Print until the numbers that are printed are those of the print. Returns them."""
     numbers = {}
-    for count in range(1, PRINTS + 1):
+    for _ in range(PRINTS):
         before, numbers = numbers, print_once(page, numbers, target)
-        say(f"printed {max(numbers.values(), default=0)} pages or more, {count} times")
         if numbers == before:
             return numbers
     moved = [name for name in numbers if numbers[name] != before.get(name)]
@@ -327,7 +328,7 @@ def main():
     stop_at(pdf_pages.problems_of_links(html))
     sheets = [SITE / "_static" / "pygments.css", book.BOOK / "_static" / "book.css"]
     with sync_playwright() as playwright:
-        make(start_browser(playwright), write_document(html, sheets=sheets), TARGET, facts)
+        make(start_browser(playwright), write_document(html, FOLDER, sheets), TARGET, facts)
     say(f"{TARGET.relative_to(book.ROOT)}: {TARGET.stat().st_size / 1e6:.0f} MB")
 
 

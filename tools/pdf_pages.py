@@ -22,6 +22,7 @@ from bs4 import BeautifulSoup
 LEFT_OUT = {"reference/statistics"}
 LONGEST = 110  # characters of an id: a name in a PDF has at most 127
 UNLISTED = {"reference/claims"}  # its sections are the chapters again: not in the contents
+MOST_COLUMNS = 12  # of a table that can be read on an upright page
 CONTENTS, PREFACE = "contents", "index"
 ROMAN = ["", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"]
 REMOVED = (
@@ -37,10 +38,11 @@ PLACE = '<span class="page" data-of="{}">{}</span>'
 
 def anchor(page, name=""):
     """The id, in the document of all pages, of a page or of what has this id on it."""
-    whole = re.sub(r"[^\w.-]", "-", f"{page}..{name}" if name else page)
-    if len(whole) <= LONGEST:
-        return whole
-    return f"{whole[: LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    whole = f"{page}..{name}" if name else page
+    readable = re.sub(r"[^A-Za-z0-9_.-]", "-", whole)
+    if len(readable) <= LONGEST and whole.isascii():
+        return readable
+    return f"{readable[: LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def parts_of(toc):
@@ -124,6 +126,10 @@ class Page:
             link.find_parent("p").replace_with(line)
         for image in self.article.select("img"):
             image.attrs.pop("loading", None)
+        for table in self.article.select(".rules-table"):
+            row = table.select_one("tbody tr")
+            if row and len(row.find_all(["th", "td"])) > MOST_COLUMNS:
+                table["class"].append("across")
 
     def rename(self):
         """Give each id the page's name, and whatever points to it."""
@@ -182,7 +188,8 @@ class Page:
             here, there = (anchor(self.name, f"{kind}-{number}") for kind in ("cell", "code"))
             cell = details.find_parent(class_="cell") or details
             caption = cell.select_one(".caption-number")
-            subject = caption.get_text().strip() if caption else "what is shown"
+            shown = cell.select_one(".cell_output")
+            subject = caption.get_text().strip() if caption else ["this step", "what is shown"][bool(shown)]
             note = self.tag("p", class_="code-note", id=here)
             link = self.tag("a", f"Code of {subject}: page\u00a0", href=f"#{there}")
             link.append(self.place(there))

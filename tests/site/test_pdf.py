@@ -41,7 +41,7 @@ def html():
 
 @pytest.fixture(scope="module")
 def document(html, tmp_path_factory):
-    file = pdf.write_document(html, folder=tmp_path_factory.mktemp("pdf") / "document")
+    file = pdf.write_document(html, tmp_path_factory.mktemp("pdf") / "document")
     (file.parent / "pictures").mkdir()
     for name, color in (("first", "red"), ("second", "blue")):
         plt.imsave(file.parent / "pictures" / f"{name}.png", [[0.0, 1.0]], cmap=f"{color.title()}s")
