@@ -189,7 +189,11 @@ class Page:
             cell = details.find_parent(class_="cell") or details
             caption = cell.select_one(".caption-number")
             shown = cell.select_one(".cell_output")
-            subject = caption.get_text().strip() if caption else ["this step", "what is shown"][bool(shown)]
+            subject = (
+                caption.get_text().strip()
+                if caption
+                else ["this step", "what is shown"][bool(shown)]
+            )
             note = self.tag("p", class_="code-note", id=here)
             link = self.tag("a", f"Code of {subject}: page\u00a0", href=f"#{there}")
             link.append(self.place(there))
