@@ -113,7 +113,7 @@ def start_browser(playwright):
 
 
 def open_document(browser, document):
-    """The document as it will be printed. Exits if something of it is missing or too wide."""
+    """(the document as it will be printed, what of it is missing or too wide, as sentences)."""
     page = browser.new_page(viewport={"width": round(TEXT_WIDTH / 25.4 * 96), "height": 900})
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -156,6 +156,9 @@ HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].map
 
 # Pixel pictures; drawings become lines of the page.
 PICTURES = """() => new Set([...document.images].map((image) => image.src).filter((source) => /png$/.test(source))).size"""
+
+UNKNOWN = """() => [...document.querySelectorAll(".page")].filter((place) => !(place.textContent > 0))
+  .map((place) => `the page of ${place.dataset.of} is not known`)"""
 
 
 def print_until_stable(page, target):
@@ -294,6 +297,7 @@ def make(browser, document, target, facts):
         stop_at(problems)
         headings, images = page.evaluate(HEADINGS), page.evaluate(PICTURES)
         numbers = print_until_stable(page, draft)
+        stop_at(page.evaluate(UNKNOWN))
         page.close()
         mend(draft, headings, **facts)
         stop_at(problems_of_print(draft, numbers, headings, images))
@@ -314,18 +318,22 @@ def main():
     config = yaml.safe_load((book.ROOT / "_config.yml").read_text("utf-8"))
     version, date = edition()
     facts = {"title": config["title"], "author": config["author"], "description": DESCRIPTION, "date": date}  # fmt: skip
+    address = os.environ.get("BOOK_URL", "").strip()
     parts = site_parts()
+    names = [pdf_pages.PREFACE, *(name for _, names in parts for name in names)]
+    sources = {name: (SITE / f"{name}.html").read_text("utf-8") for name in names}
     html = pdf_pages.document(
-        lambda name: (SITE / f"{name}.html").read_text("utf-8"),
+        sources.get,
         parts,
         **facts,
         version=version,
         sheets=["pygments.css", "book.css", STYLE.name],
         images=os.path.relpath(SITE, FOLDER),
-        address=os.environ.get("BOOK_URL", ""),
+        address=address and address.rstrip("/") + "/",
     )
-    say(f"{sum(len(names) for _, names in parts) + 1} pages of the site are one document")
+    say(f"{len(names)} pages of the site are one document")
     stop_at(pdf_pages.problems_of_links(html))
+    stop_at(pdf_pages.problems_of_pictures(sources.values(), html))
     sheets = [SITE / "_static" / "pygments.css", book.BOOK / "_static" / "book.css"]
     with sync_playwright() as playwright:
         make(start_browser(playwright), write_document(html, FOLDER, sheets), TARGET, facts)

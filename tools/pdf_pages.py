@@ -5,7 +5,7 @@ page's ids get the page's name, links follow them, and what a mouse opens is lai
 solutions and folded code are gathered at the end of each chapter.
 
 A number of a page is not known before it is printed. It stands in the document as
-`<span class="page" data-of="id">000</span>`, and `fill` replaces it.
+`<span class="page" data-of="id">000</span>`, and pdf.py fills it in.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ REMOVED = (
 POINTERS = ("for", "aria-controls", "aria-labelledby", "aria-describedby")
 # Tokens of code in the colour of text. Each element becomes an object of the PDF, and they are half of all.
 COLOURLESS = re.compile(r'<span class="(?:n|p|w|nn)">([^<]*)</span>|<span></span>')
+PICTURE = re.compile(r'<img\b[^<>]*\ssrc="[^"]*_images/([^"]+)"')
 PLACE = '<span class="page" data-of="{}">{}</span>'
 
 
@@ -347,13 +348,11 @@ def document(read, parts, *, title, author, description, version, date, sheets, 
 """
 
 
-def fill(html, numbers):
-    """The document with the numbers of its pages: {id: page}."""
-    return re.sub(
-        r'(<span class="page" data-of="([^"]*)">)[^<]*',
-        lambda match: f"{match[1]}{numbers[match[2]]}",
-        html,
-    )
+def problems_of_pictures(sources, html):
+    """Pictures of the site's pages, given as HTML, that the document does not show, as sentences."""
+    found = [name for text in sources for name in PICTURE.findall(text)]
+    there = set(PICTURE.findall(html))
+    return [f"the picture {name} is missing" for name in dict.fromkeys(found) if name not in there]
 
 
 def problems_of_links(html):

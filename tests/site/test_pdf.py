@@ -80,6 +80,12 @@ def test_a_dead_link_or_an_id_of_two_places_is_found(body, problem):
     assert pdf_pages.problems_of_links(body) == [problem]
 
 
+def test_a_picture_of_the_site_that_the_document_lacks_is_found():
+    site = '<img alt="" src="../_images/one.png" /><img src="../_images/two.svg">'
+    problems = pdf_pages.problems_of_pictures([site], '<img src="../html/_images/one.png">')
+    assert problems == ["the picture two.svg is missing"]
+
+
 def test_long_ids_are_cut_and_stay_different():
     one, two = (pdf_pages.anchor("part/page", "claim-" + "x" * 120 + end) for end in "ab")
     assert one != two
@@ -96,6 +102,7 @@ def test_what_a_click_opens_on_the_site_stands_at_the_end_of_its_chapter(html):
 def test_the_contents_have_the_pages_on_which_the_headings_are(book):
     reader = PdfReader(book)
     contents = text_of(reader, 2)
+    assert "000" not in contents
     for heading in ("1. The first chapter", "2. The second chapter", "Before you begin"):
         number = int(contents.split(heading)[1].split()[0])
         assert heading in text_of(reader, number)
