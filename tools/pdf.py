@@ -112,34 +112,27 @@ def start_browser(playwright):
     return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
 
 
-def open_document(browser, document):
-    """(the document as it will be printed, what of it is missing or too wide, as sentences)."""
+def open_document(browser, document, numbers=None):
+    """(the document as it will be printed, what of it is missing or too wide, as sentences).
+
+    `numbers`: {id: number of its page}, as far as they are known.
+    """
     page = browser.new_page(viewport={"width": round(TEXT_WIDTH / 25.4 * 96), "height": 900})
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.emulate_media(media="print", color_scheme="light")
     page.goto(document.as_uri(), timeout=0)
     page.evaluate("document.fonts.ready.then(() => true)")
+    page.evaluate(
+        """(numbers) => document.querySelectorAll(".page").forEach((place) => {
+             place.textContent = numbers[place.dataset.of] ?? "000"; })""",
+        numbers or {},
+    )
     seen = page.evaluate(FIT)
     problems = [f"reaches out of the text, or is cut off: {text}" for text in seen["found"]]
     problems += [f"is no image: {source}" for source in seen["broken"]]
     problems += [f"asks a server: {url}" for url in asked if not url.startswith(("file:", "data:"))]
     return page, problems
-
-
-def print_once(page, numbers, target):
-    """Fill the numbers in, print, and read where everything is now: {id: number of its page}."""
-    from pypdf import PdfReader
-
-    page.evaluate(
-        """(numbers) => document.querySelectorAll(".page").forEach((place) => {
-             place.textContent = numbers[place.dataset.of] ?? "000"; })""",
-        numbers,
-    )
-    page.pdf(path=target, outline=True, tagged=True, prefer_css_page_size=True, print_background=True)  # fmt: skip
-    reader = PdfReader(target)
-    say(f"printed {len(reader.pages)} pages")
-    return places(reader)
 
 
 def places(reader):
@@ -161,14 +154,29 @@ UNKNOWN = """() => [...document.querySelectorAll(".page")].filter((place) => !(p
   .map((place) => `the page of ${place.dataset.of} is not known`)"""
 
 
-def print_until_stable(page, target):
-    """Print until the numbers that are printed are those of the print. Returns them."""
+def print_until_stable(browser, document, target):
+    """Print until the numbers that are printed are those of the print.
+
+    Each print lays the document out anew: one that was printed before breaks a few pages elsewhere.
+    Returns the numbers, the headings, and how many pictures there are.
+    """
+    from pypdf import PdfReader
+
     numbers = {}
     for _ in range(PRINTS):
-        before, numbers = numbers, print_once(page, numbers, target)
-        if numbers == before:
-            return numbers
-    moved = [name for name in numbers if numbers[name] != before.get(name)]
+        page, problems = open_document(browser, document, numbers)
+        stop_at(problems)
+        page.pdf(path=target, outline=True, tagged=True, prefer_css_page_size=True, print_background=True)  # fmt: skip
+        reader = PdfReader(target)
+        before, numbers = numbers, places(reader)
+        moved = [name for name in numbers if numbers[name] != before.get(name)]
+        say(f"printed {len(reader.pages)} pages, on which {len(moved)} numbers are not yet right")
+        if not moved:
+            stop_at(page.evaluate(UNKNOWN))
+            found = numbers, page.evaluate(HEADINGS), page.evaluate(PICTURES)
+            page.close()
+            return found
+        page.close()
     sys.exit(f"Page numbers are not stable after {PRINTS} prints: {moved[:5]}")
 
 
@@ -292,13 +300,7 @@ def make(browser, document, target, facts):
     """Print a document, with numbers and checks. `facts`: title, author, description and date."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pdf-") as folder:
         draft = Path(folder) / target.name
-        page, problems = open_document(browser, document)
-        say("laid out")
-        stop_at(problems)
-        headings, images = page.evaluate(HEADINGS), page.evaluate(PICTURES)
-        numbers = print_until_stable(page, draft)
-        stop_at(page.evaluate(UNKNOWN))
-        page.close()
+        numbers, headings, images = print_until_stable(browser, document, draft)
         mend(draft, headings, **facts)
         stop_at(problems_of_print(draft, numbers, headings, images))
         say(f"checked: links, bookmarks, {images} pictures, no page is empty")
