@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants lighthouse budgets clean
+.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants lighthouse budgets pdf clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ record: setup ## Record the chapters' text outputs, with which `make test` compa
 
 notebooks: book ## Write the chapters as notebooks for any Jupyter into _build/notebooks
 	$(BIN)/python tools/notebooks.py
+
+pdf: book ## Print the book as _build/the-learning-rate.pdf (needs Chromium)
+	$(BIN)/python tools/pdf.py
 
 serve: book ## Build the book and show it at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
