@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck lint format record notebooks serve bench exercises new-chapter wheel lock clean
+.PHONY: help setup book test replay claims-seeds linkcheck lint format record notebooks serve bench exercises new-chapter wheel lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: setup ## Check everything on this machine: the code, the book, its recordi
 replay: setup ## Replay the recordings as other processors would compute them
 	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(REPLAY)
 	ATEN_CPU_CAPABILITY=avx2 $(REPLAY)
+
+claims-seeds: setup ## Do the claims hold under other seeds? SEEDS=10 PAGES="part/page ..."
+	$(BIN)/python tools/claims_seeds.py --seeds $(or $(SEEDS),10) $(PAGES)
 
 linkcheck: book ## Ask the servers of all links to other sites (needs the network)
 	$(BIN)/jupyter-book build book --builder linkcheck --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . -q

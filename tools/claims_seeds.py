@@ -34,7 +34,7 @@ LIMIT = 900  # seconds for a page
 WORKERS = 2
 
 
-# --- one page under one shift: in a process of its own -------------------------------------------
+# --- One page under one shift, in a process of its own --------------------------------------------
 
 
 def claims_noted(claims, into):
@@ -61,9 +61,9 @@ def execute(path, shift):
     from IPython.core.history import HistoryManager
     from IPython.core.interactiveshell import InteractiveShell
     from matplotlib import pyplot as plt
-    from seed_shift import SEEN, SHIFT, install
 
     import lrteach.claims
+    from seed_shift import SEEN, SHIFT, install
 
     claims, errors = [], []
     claims_noted(lrteach.claims, claims)
@@ -96,9 +96,7 @@ def execute(path, shift):
 
 def where(error):
     """An error in one line, with the line of the page that raised it."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if "ipython-input" in f.filename
-    ]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "ipython-input" in f.filename]
     line = f" at `{frames[-1].line}`" if frames and frames[-1].line else ""
     return f"{type(error).__name__}: {error}{line}"
 
@@ -118,7 +116,7 @@ def nothing(why):
     return {"claims": [], "errors": [why], "seeded": True, "seconds": None, "finished": False}
 
 
-# --- all of them, two at a time ------------------------------------------------------------------
+# --- All of them, two at a time -------------------------------------------------------------------
 
 
 class Job:
@@ -156,7 +154,7 @@ class Job:
 
 
 def run(pages, shifts, report, limit=LIMIT):
-    """Bring the report up to date for {name: path} and these shifts; yield what has been run."""
+    """Bring the report up to date for {name: path} and these shifts."""
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # no thread beside the one that forks
@@ -198,7 +196,9 @@ def to_do(runs, shift):
 
 def code_of(path):
     """A hash of a page's code, by which the site knows whether it is the code that was run."""
-    code = "\n".join(cell.source for cell in book.read_notebook(path).cells if cell.cell_type == "code")
+    code = "\n".join(
+        cell.source for cell in book.read_notebook(path).cells if cell.cell_type == "code"
+    )
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
@@ -209,7 +209,7 @@ def read(path):
         return {}
 
 
-# --- what is said about them ---------------------------------------------------------------------
+# --- What is said about them ----------------------------------------------------------------------
 
 
 def failures(entry):
@@ -234,6 +234,16 @@ def summary(entry):
         "claims": max((len(run["claims"]) for run in done), default=0),
         "failed": {what: sorted(shifts) for what, shifts in failures(entry).items()},
     }
+
+
+def renewed(old, new, known):
+    """Summaries of pages, where the new ones take the place of what they do not fall short of."""
+    kept = {name: entry for name, entry in old.items() if name in known}
+    for name, entry in new.items():
+        same_code = kept.get(name, {}).get("code") == entry["code"]
+        if not (same_code and kept[name]["seeds"] > entry["seeds"]):
+            kept[name] = entry
+    return dict(sorted(kept.items()))
 
 
 def say(pages, report):
@@ -268,21 +278,17 @@ def main():
     pages = {name: known[name] for name in arguments.pages or book.in_reading_order(known)}
 
     sys.path.insert(0, str(SHIFTER))
-    import IPython
+    import IPython  # noqa: F401  (what takes long is imported once, and not in every process)
     import matplotlib
+    from matplotlib import pyplot  # noqa: F401
+
+    import seed_shift  # noqa: F401  (imports torch)
 
     matplotlib.use("agg")  # a page's figures are not looked at here
-    import matplotlib.pyplot  # noqa: F401
-    import seed_shift  # noqa: F401  (and with it torch: once, and not in every process)
 
     report = read(REPORT)
     run(pages, range(1, arguments.seeds + 1), report)
-    kept = read(SUMMARY)
-    for name in pages:
-        new, old = summary(report[name]), kept.get(name)
-        if old is None or old["code"] != new["code"] or old["seeds"] <= new["seeds"]:
-            kept[name] = new
-    kept = {name: kept[name] for name in sorted(kept) if name in known}
+    kept = renewed(read(SUMMARY), {name: summary(report[name]) for name in pages}, known)
     book.write_atomically(SUMMARY, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     if say(pages, report):
         sys.exit("Not all claims hold under all seeds: see above, and CONTRIBUTING on what to do.")
