@@ -357,7 +357,8 @@ def sweep(
         need lrteach, and what is passed must be picklable. Models that are not dense networks run
         one at a time in each process, so give such workers one thread.
     workers : int or None
-        How many cores to use without an executor; None is all that this process may use.
+        How many cores to use without an executor; None is the number in the environment variable
+        LRTEACH_WORKERS, or else all that this process may use. No result depends on it.
 
     Raises
     ------
@@ -374,9 +375,7 @@ def sweep(
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
     if workers is None:
-        workers = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+        workers = _default_workers()
     elif not isinstance(workers, Integral) or isinstance(workers, bool) or workers < 1:
         raise ValueError(f"workers={workers!r} is not allowed: workers must be an int >= 1 or None")
     hyper = {name: plain(value) for name, value in hyper.items()}
@@ -394,6 +393,14 @@ def sweep(
         if left:
             _run(job, _stack_class(job, draws), lrs, seeds, left, file, executor, workers, progress)
         return _result(file)
+
+
+def _default_workers():
+    if text := os.environ.get("LRTEACH_WORKERS"):
+        if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+            raise ValueError(f"LRTEACH_WORKERS={text!r} is not allowed: it must be an int >= 1")
+        return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _rates(lrs):

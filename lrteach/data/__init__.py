@@ -132,14 +132,14 @@ def digits(size=None):
         raise ValueError(
             f"LRTEACH_DATA={mode!r} is not allowed: it must be 'embedded', 'full' or 'auto'"
         )
-    from lrteach.data._torchvision import Digits, FullDigits  # slow, so only here
-
     kind = "embedded MNIST digits"
     if mode == "embedded":
-        train, test = Digits(train=True), Digits(train=False)
+        train, test = _embedded_digits()
     else:
+        from lrteach.data._torchvision import full_digits  # slow, so only here
+
         try:
-            train, test = FullDigits(train=True), FullDigits(train=False)
+            train, test = full_digits()
             kind = "digits, the full MNIST"
         except DataError as error:
             if mode == "full":
@@ -149,19 +149,18 @@ def digits(size=None):
                 UserWarning,
                 stacklevel=2,
             )
-            train, test = Digits(train=True), Digits(train=False)
+            train, test = _embedded_digits()
 
-    n_train = len(train) - len(train) // 10
+    (x, y), (x_test, y_test) = (_images(*pair) for pair in (train, test))
+    n_train = len(y) - len(y) // 10
     allowed = isinstance(size, Integral) and not isinstance(size, bool) and 1 <= size <= n_train
     if size is not None and not allowed:
         raise ValueError(f"size={size!r} is not allowed: size must be an int from 1 to {n_train}")
     part = "" if size is None else f"the first {_count(size)} of "
-    x, y = _images(train)
-    x_test, y_test = _images(test)
     return Data(
         "digits",
-        f"digits: {_count(len(train) + len(test))} {kind} ({part}{_count(n_train)} train, "
-        f"{_count(len(train) - n_train)} validation, {_count(len(test))} test)",
+        f"digits: {_count(len(y) + len(y_test))} {kind} ({part}{_count(n_train)} train, "
+        f"{_count(len(y) - n_train)} validation, {_count(len(y_test))} test)",
         x[:n_train][:size], y[:n_train][:size], x[n_train:], y[n_train:], x_test, y_test,
     )  # fmt: skip
 
@@ -257,10 +256,30 @@ def _read_npz(name):
         return dict(arrays)
 
 
-def _images(dataset):
-    """The images of a torchvision MNIST as NumPy arrays: x (N, 1, H, W) in [0, 1], and y (N,)."""
-    x = dataset.data.numpy()[:, None].astype(np.float32) / 255
-    return x, dataset.targets.numpy()
+def _embedded_digits():
+    """Images and labels of the training and of the test file."""
+    return [_read_mnist(part, lambda name: _read(f"digits/{name}")) for part in ("train", "t10k")]
+
+
+def _read_mnist(part, read):
+    """Images, uint8 (N, 28, 28), and labels, int64 (N,), from MNIST's files; `read` gets a name."""
+    images, labels = (
+        _parse_idx(gzip.decompress(read(f"{part}-{kind}-ubyte.gz")))
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    return images, labels.astype(np.int64)
+
+
+def _parse_idx(content):
+    """The array in an IDX file of unsigned bytes: b"\\0\\0\\x08", rank, sizes (uint32), values."""
+    rank = content[3]
+    shape = np.frombuffer(content, ">u4", rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+
+
+def _images(pixels, labels):
+    """x (N, 1, H, W) in [0, 1], and y (N,)."""
+    return pixels[:, None].astype(np.float32) / 255, labels
 
 
 def _split(y, group, n_val, n_test):

@@ -1,6 +1,5 @@
 """MNIST in torchvision's form: the embedded digits, and the full set with its download."""
 
-import gzip
 import hashlib
 import math
 import os
@@ -10,7 +9,6 @@ from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_url
@@ -46,11 +44,7 @@ class Digits(MNIST):
 
     def _load_data(self):
         part = "train" if self.train else "t10k"
-        images, labels = (
-            _parse_idx(gzip.decompress(self._read(f"{part}-{kind}-ubyte.gz")))
-            for kind in ("images-idx3", "labels-idx1")
-        )
-        return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+        return tuple(torch.from_numpy(array) for array in data._read_mnist(part, self._read))
 
     def _read(self, name):
         return data._read(f"digits/{name}")
@@ -77,11 +71,10 @@ class FullDigits(Digits):
         return content
 
 
-def _parse_idx(content):
-    """The array in an IDX file of unsigned bytes: b"\\0\\0\\x08", rank, sizes (uint32), values."""
-    rank = content[3]
-    shape = np.frombuffer(content, ">u4", rank, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+def full_digits():
+    """Images and labels of the whole training and of the whole test file, as NumPy arrays."""
+    parts = FullDigits(train=True), FullDigits(train=False)
+    return [(part.data.numpy(), part.targets.numpy()) for part in parts]
 
 
 def _download(name, md5, path, mirrors):
