@@ -196,7 +196,7 @@ FIXED = {**HOLDS, "seeded": False, "seeds": 1}
     ("found", "codes", "says"),
     [
         ({}, {"a": "1"}, "No page has been executed"),
-        ({"a": HOLDS}, {"a": "1"}, "1 pages that draw.* 10 times each: 20 claims. All of them held"),
+        ({"a": HOLDS}, {"a": "1"}, "1 page that draws .* 10 times each: 20 claims. All of them held"),
         ({"a": HOLDS, "b": FAILS}, {}, "3 to 10 times.* “it is so” .b, failed 2 of 3 times"),
         ({"a": HOLDS, "b": FIXED}, {}, "20 claims. All of them held each time. 1 page uses no seed.$"),
         ({"a": HOLDS}, {"a": "2"}, "changed since: a."),

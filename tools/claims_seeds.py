@@ -286,6 +286,7 @@ def main():
 
     matplotlib.use("agg")  # a page's figures are not looked at here
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `run` ends what it started
     report = read(REPORT)
     run(pages, range(1, arguments.seeds + 1), report)
     kept = renewed(read(SUMMARY), {name: summary(report[name]) for name in pages}, known)

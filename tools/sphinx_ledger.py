@@ -136,10 +136,12 @@ def under_seeds(found, codes):
               for what, shifts in page["failed"].items()]  # fmt: skip
     least, most = min(p["seeds"] for p in seeded), max(p["seeds"] for p in seeded)
     often = f"{least}" if least == most else f"{least} to {most}"
-    text = (
-        f"{len(seeded)} pages that draw random numbers were executed again with all their seeds "
-        f"replaced, {often} times each: {claims} claims. "
+    pages = (
+        "1 page that draws random numbers was"
+        if len(seeded) == 1
+        else (f"{len(seeded)} pages that draw random numbers were")
     )
+    text = f"{pages} executed again with all seeds replaced, {often} times each: {claims} claims. "
     if failed:
         text += "Not under all seeds held: " + "; ".join(
             f"“{what}” ({name}, failed {len(shifts)} of {seeds} times)"
