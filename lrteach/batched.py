@@ -367,8 +367,14 @@ def _batch(part, orders, seeds):
         rows = torch.from_numpy(drawn[distinct.pop()])
         x, y = (tensor[rows.to(tensor.device)][None] for tensor in part)
         return x, y.expand(len(seeds), *y.shape[1:])
-    rows = torch.from_numpy(np.stack([drawn[seed] for seed in seeds.tolist()]))
-    return tuple(tensor[rows.to(tensor.device)] for tensor in part)
+    place = {seed: i for i, seed in enumerate(drawn)}
+    rows = torch.from_numpy(np.stack(list(drawn.values()))[[place[s] for s in seeds.tolist()]])
+    return tuple(  # twice as fast as tensor[rows]
+        tensor.index_select(0, rows.flatten().to(tensor.device)).view(
+            *rows.shape, *tensor.shape[1:]
+        )
+        for tensor in part
+    )
 
 
 # --- Dense networks -------------------------------------------------------------------------------
