@@ -207,6 +207,12 @@ def test_the_site_says_what_was_found_and_what_is_older_than_the_page(found, cod
     assert re.search(says, under_seeds(found, codes))
 
 
+def test_the_claims_about_recorded_results_are_made_by_some_page():
+    pages = [path.read_text(encoding="utf-8") for path in book.chapters().values()]
+    for name in claims_seeds.RECORDED:
+        assert sum(name in page for page in pages) == 1
+
+
 def test_the_committed_summary_is_of_pages_that_exist():
     found = claims_seeds.read(claims_seeds.SUMMARY)
     assert found and found.keys() <= book.chapters().keys()

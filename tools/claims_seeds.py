@@ -31,6 +31,10 @@ REPORT = book.BUILD / "claims-seeds.json"
 SUMMARY = book.ROOT / "benchmarks" / "claims-seeds.json"
 SHIFTER = book.ROOT / "tools" / "seed_shift"
 LIMIT = 900  # seconds for a page
+# Claims that compare with a file, which holds what the book's own seeds gave.
+RECORDED = {
+    "From one start, on the same batches, Keras recorded the ten losses that PyTorch computes now"
+}
 WORKERS = 2
 
 
@@ -48,7 +52,8 @@ def claims_noted(claims, into):
             measured, expected = re.search(
                 r"\n  measured: (.*)\n  expected: (.*)", str(failure), re.DOTALL
             ).groups()
-            data = {"name": name, "measured": measured, "expected": expected, "verdict": "fails"}
+            verdict = "recorded" if name in RECORDED else "fails"
+            data = {"name": name, "measured": measured, "expected": expected, "verdict": verdict}
             shown = claims.Claim({"id": "", "source": None, **data})
         into.append({key: shown.data[key] for key in ("name", "measured", "expected", "verdict")})
         return shown
