@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants lighthouse budgets pdf clean
+.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock mutants lighthouse budgets pdf claims-seeds clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test: setup ## Check everything on this machine: the code, the book, its recordi
 replay: setup ## Replay the recordings as other processors would compute them
 	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(REPLAY)
 	ATEN_CPU_CAPABILITY=avx2 $(REPLAY)
+
+claims-seeds: setup ## Do the claims hold under other seeds? SEEDS=10 PAGES="part/page ..."
+	$(BIN)/python tools/claims_seeds.py --seeds $(or $(SEEDS),10) $(PAGES)
 
 fuzz: setup ## Damage every kind of file at random, and kill builds: EXAMPLES times as often as make test
 	FUZZ=$(EXAMPLES) $(PYTEST) tests/test_fuzz_*.py tests/test_half_written.py tests/test_killed_build.py
