@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench exercises new-chapter wheel lock clean
+.PHONY: help setup book test replay linkcheck fuzz audit lint format record notebooks serve bench mutants exercises new-chapter wheel lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,10 @@ serve: book ## Build the book and show it at http://127.0.0.1:8000
 
 bench: setup ## Time the hot paths side by side: SUBJECTS="sweeps memory", or all
 	$(BIN)/python -m benchmarks $(SUBJECTS)
+
+mutants: setup ## Try small changes of a module's code on its tests: SUBJECT=optimizers
+	$(BIN)/python tools/mutants.py $(SUBJECT) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(AGAIN),--again) $(if $(JOBS),--jobs $(JOBS))
 
 exercises: setup ## Write the exercise notebooks from the solved ones
 	$(BIN)/python tools/exercises.py
