@@ -189,6 +189,8 @@ class Page:
             head = self.site.numbered(label, self.name)
             return (f"<details><summary>Solution of {head}</summary>\n\n"
                     f"{self.plain(body.strip())}\n\n</details>")  # fmt: skip
+        if name == "index":  # terms for the site's search
+            return ""
         if name == "checked-exercises":
             return f"They are in [a notebook of their own](../exercises/{argument}.ipynb)."
         if name == "tab-set":
