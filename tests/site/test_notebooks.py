@@ -112,7 +112,9 @@ def test_links_to_the_site_lead_to_pages_and_places_that_it_has(site, published)
     base, anchors = "https://someone.github.io/the-book/", {}
     for path in published.rglob("*.ipynb"):
         text = "\n".join(sources(read(path), "markdown"))
-        for page, anchor in re.findall(re.escape(base) + r"([\w/-]+\.html)(?:#([\w-]+))?", text):
+        for page, anchor in re.findall(
+            re.escape(base) + r"([\w/-]+\.html)(?:#([\w-]+(?:\.\w+)*))?", text
+        ):
             if page not in anchors:
                 html = (site / page).read_text("utf-8")
                 anchors[page] = set(re.findall(r'\bid="([^"]+)"', html))
