@@ -8,15 +8,22 @@ Exit codes: 0, all well; 1, `doctor` found something missing; 2, the command can
 and one sentence on stderr says why.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from lrteach import __version__
+
+if TYPE_CHECKING:
+    from lrteach.diagnosis import Diagnosis
 
 PICTURES = (".pdf", ".png", ".svg")
 
@@ -28,11 +35,11 @@ class _Refused(Exception):
 class _Parser(argparse.ArgumentParser):
     """Refuses a command line in one line; argparse would print the usage before."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise _Refused(f"{message} (see `{self.prog} --help`)")
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Carry out a command line, `sys.argv` by default. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal may not have all characters
@@ -61,7 +68,7 @@ def main(arguments=None):
         return 2
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         "lrteach", description="Tools of the book The Learning Rate.", allow_abbrev=False
     )
@@ -104,14 +111,14 @@ def _parser():
     return parser
 
 
-def _pair(text):
+def _pair(text: str) -> tuple[str, str]:
     name, equals, column = text.partition("=")
     if not (name and equals and column):
         raise argparse.ArgumentTypeError(f"{text!r} must look like loss=my_loss")
     return name, column
 
 
-def _one_line(error):
+def _one_line(error: object) -> str:
     """A message without what would move the cursor or break the line: logs may be hostile."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
 
@@ -119,7 +126,7 @@ def _one_line(error):
 # --- diagnose --------------------------------------------------------------------------------------
 
 
-def _diagnose(given):
+def _diagnose(given: argparse.Namespace) -> int:
     if given.plot is not None:
         if given.plot.suffix.lower() not in PICTURES:
             raise _Refused(
@@ -143,11 +150,13 @@ def _diagnose(given):
     return 0
 
 
-def _draw(found, path):
+def _draw(found: Diagnosis, path: Path) -> None:
     import matplotlib
+    from matplotlib.figure import Figure
 
     matplotlib.use("Agg")
     figure = found.plot().figure
+    assert isinstance(figure, Figure)
     try:
         with _written_whole(path) as file:
             figure.savefig(file, format=path.suffix.lower()[1:], facecolor="white")
@@ -156,7 +165,7 @@ def _draw(found, path):
 
 
 @contextmanager
-def _written_whole(path):
+def _written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A binary file beside `path` that takes its name when it is complete, or else disappears."""
     file = tempfile.NamedTemporaryFile(dir=path.absolute().parent, delete=False)  # noqa: SIM115
     try:
@@ -174,7 +183,7 @@ def _written_whole(path):
 # --- doctor ----------------------------------------------------------------------------------------
 
 
-def _doctor(_):
+def _doctor(_: argparse.Namespace) -> int:
     from lrteach.doctor import examine
 
     healthy = True

@@ -10,13 +10,23 @@
 Source: Griewank & Walther 2008, Evaluating Derivatives, chapter 3.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Tensor", "relu", "log_softmax", "cross_entropy", "sum_to", "PULLS"]
 
+Floats: TypeAlias = NDArray[np.float64]
 
-def _matrices(g, a, b):
+# A node and how the gradient gets there from what was made of it.
+Pull: TypeAlias = Callable[[Floats], Floats]
+Edge: TypeAlias = "tuple[Tensor, Pull]"
+
+
+def _matrices(g: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
     """View a vector as the row (left) or the column (right) that `@` takes it for."""
     if b.ndim == 1:
         g, b = g[..., None], b[:, None]
@@ -25,12 +35,12 @@ def _matrices(g, a, b):
     return g, a, b
 
 
-def _pull_left(g, y, a, b):
+def _pull_left(g: Floats, y: Floats, a: Floats, b: Floats) -> Floats:
     g, a, b = _matrices(g, a, b)
     return g @ np.swapaxes(b, -1, -2)
 
 
-def _pull_right(g, y, a, b):
+def _pull_right(g: Floats, y: Floats, a: Floats, b: Floats) -> Floats:
     column = b.ndim == 1
     g, a, b = _matrices(g, a, b)
     pulled = np.swapaxes(a, -1, -2) @ g
@@ -38,7 +48,7 @@ def _pull_right(g, y, a, b):
 
 
 # y = operation(a, b): given g = d loss / d y, what reaches a, and what reaches b
-PULLS = {
+PULLS: dict[np.ufunc, tuple[Callable[..., Floats], ...]] = {
     np.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),
     np.subtract: (lambda g, y, a, b: g, lambda g, y, a, b: -g),
     np.multiply: (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
@@ -56,7 +66,11 @@ PULLS = {
 }
 
 
-def sum_to(g, shape):
+def _given(pull: Callable[..., Floats], value: Floats, arrays: list[Floats]) -> Pull:
+    return lambda g: pull(g, value, *arrays)
+
+
+def sum_to(g: Floats, shape: tuple[int, ...]) -> Floats:
     """Sum g over the axes along which broadcasting copied an array of this shape."""
     if g.shape == shape:
         return g
@@ -79,7 +93,7 @@ class Tensor(NDArrayOperatorsMixin):
         Each input, with the function that turns d loss / d self into that input's share.
     """
 
-    def __init__(self, data, edges=()):
+    def __init__(self, data: ArrayLike, edges: Sequence[Edge] = ()) -> None:
         self.data = np.asarray(data, np.float64)
         self.edges = edges
         self.zero_grad()
@@ -87,7 +101,9 @@ class Tensor(NDArrayOperatorsMixin):
     # A node is itself, whatever its value.
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
-    def __array_ufunc__(self, operation, method, *inputs, **options):
+    def __array_ufunc__(
+        self, operation: np.ufunc, method: str, *inputs: Any, **options: Any
+    ) -> "Tensor":
         """Do an operation of NumPy, and remember it. All operators arrive here too."""
         if "out" in options:
             raise TypeError("a Tensor cannot be changed in place: write a = a + b, or use a.data")
@@ -105,27 +121,27 @@ class Tensor(NDArrayOperatorsMixin):
             raise ValueError(f"{operation.__name__} cannot combine shapes {shapes}") from None
         pairs = zip(inputs, PULLS[operation], strict=False)
         return Tensor(value, [
-            (x, lambda g, pull=pull: pull(g, value, *arrays))
+            (x, _given(pull, value, arrays))
             for x, pull in pairs if isinstance(x, Tensor)
         ])  # fmt: skip
 
-    def sum(self, axis=None, keepdims=False):
+    def sum(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
         """Sum over all axes, or over some."""
         shape, kept = self.shape, self.data.sum(axis=axis, keepdims=True)
         value = kept if keepdims else self.data.sum(axis=axis)
         return Tensor(value, [(self, lambda g: np.broadcast_to(g.reshape(kept.shape), shape))])
 
-    def mean(self, axis=None, keepdims=False):
+    def mean(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
         """Mean over all axes, or over some."""
         total = self.sum(axis, keepdims)
         return total / (self.data.size / total.data.size)
 
-    def reshape(self, *shape):
+    def reshape(self, *shape: int) -> "Tensor":
         """The same numbers in another shape."""
         return Tensor(self.data.reshape(*shape), [(self, lambda g: g.reshape(self.shape))])
 
-    def __getitem__(self, index):
-        def pull(g):
+    def __getitem__(self, index: Any) -> "Tensor":
+        def pull(g: Floats) -> Floats:
             pulled = np.zeros(self.shape)
             np.add.at(pulled, index, g)  # an entry taken twice gets two shares
             return pulled
@@ -133,24 +149,24 @@ class Tensor(NDArrayOperatorsMixin):
         return Tensor(self.data[index], [(self, pull)])
 
     @property
-    def T(self):
+    def T(self) -> "Tensor":
         """All axes in reverse order."""
         return Tensor(self.data.T, [(self, lambda g: g.T)])
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Shape of the data."""
         return self.data.shape
 
-    def item(self):
+    def item(self) -> float:
         """The value of a tensor of one number, as a float."""
         return self.data.item()
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients so far."""
         self.grad = np.zeros(self.shape)
 
-    def backward(self):
+    def backward(self) -> None:
         """Add d self / d node to the `grad` of every node from which self was computed."""
         if self.data.size != 1:
             raise ValueError(
@@ -164,11 +180,11 @@ class Tensor(NDArrayOperatorsMixin):
             for x, pull in node.edges:
                 pending[x] = pending.get(x, 0.0) + sum_to(pull(g), x.shape)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Tensor({self.data!r})"
 
 
-def _inputs_first(root):
+def _inputs_first(root: Tensor) -> list[Tensor]:
     """All nodes behind root, each after its inputs. A loop, so graphs may be as deep as you like."""
     order, seen, stack = [], set(), [(root, False)]
     while stack:
@@ -182,18 +198,18 @@ def _inputs_first(root):
     return order
 
 
-def relu(x):
+def relu(x: Tensor) -> Tensor:
     """max(x, 0); the derivative at 0 is 0."""
-    return np.maximum(x, 0.0)
+    return np.maximum(x, 0.0)  # type: ignore[call-overload]  # calls Tensor.__array_ufunc__
 
 
-def log_softmax(logits):
+def log_softmax(logits: Tensor) -> Tensor:
     """Logarithm of the softmax along the last axis. Nothing overflows: the largest logit is 0."""
     shifted = logits - logits.data.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def cross_entropy(logits, labels):
+def cross_entropy(logits: Tensor, labels: ArrayLike) -> Tensor:
     """Mean over N examples of −log softmax(logits)[label]. Logits (N, C), int labels (N,)."""
     labels = np.asarray(labels)
     if not isinstance(logits, Tensor) or len(logits.shape) != 2:

@@ -5,21 +5,27 @@ mixes rows, so a run is bit for bit the same whatever runs beside it, and one th
 disturbs nobody. `train_together` is the loop of `training.train` around a stack.
 """
 
+from __future__ import annotations
+
 import copy
 import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn import functional as F
 
 from lrteach.models import fresh_copy
-from lrteach.schedules import Feedback
+from lrteach.schedules import Feedback, Schedule, constant
 from lrteach.training import (
+    Gradient,
+    Loss,
     Update,
     batches,
     check_rates,
@@ -30,6 +36,10 @@ from lrteach.training import (
     replayed,
     tensors,
 )
+
+if TYPE_CHECKING:
+    from lrteach.rules import Hyper, Rule
+    from lrteach.sweeps import Job
 
 __all__ = [
     "DenseStack", "MappedStack", "Results", "can_be_dense", "can_be_mapped", "train_together",
@@ -62,12 +72,16 @@ class Results:
     diverged: np.ndarray
 
     @classmethod
-    def empty(cls, R, T, E):
+    def empty(cls, R: int, T: int, E: int) -> Results:
         """Results in which nothing has happened yet."""
-        many, evaluated, one = ((R, T), (R, E), (R,))
-        shapes = [many, many, evaluated, evaluated, one, one]
-        floats = [np.full(shape, np.nan) for shape in shapes]
-        return cls(*floats, updates=np.full(R, T), diverged=np.zeros(R, bool))
+
+        def unknown(*shape: int) -> np.ndarray:
+            return np.full(shape, np.nan)
+
+        return cls(
+            unknown(R, T), unknown(R, T), unknown(R, E), unknown(R, E), unknown(R), unknown(R),
+            updates=np.full(R, T), diverged=np.zeros(R, bool),
+        )  # fmt: skip
 
 
 class Stack:
@@ -79,27 +93,39 @@ class Stack:
         Parameters of every run, in the order of `training.flatten`, and their gradients.
     """
 
-    def __init__(self, model, theta, loss):
+    def __init__(self, model: nn.Module, theta: torch.Tensor, loss: Loss) -> None:
         self.model = model
         self.loss = loss
         self.shapes = [p.shape for p in model.parameters() if p.requires_grad]
         self.sizes = [shape.numel() for shape in self.shapes]
         self._hold(theta, torch.zeros_like(theta))
 
-    def _hold(self, theta, g):
+    def outputs(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (R, B, ...) for inputs (R, B, ...), or (1, B, ...) that all runs share."""
+        raise NotImplementedError
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss of every run, (R,)."""
+        raise NotImplementedError
+
+    def gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Fill `g` with the gradients on a batch; returns the losses (R,)."""
+        raise NotImplementedError
+
+    def _hold(self, theta: torch.Tensor, g: torch.Tensor) -> None:
         self.theta, self.g = theta, g
         self.parameters, self.gradients = self._views(self.theta), self._views(self.g)
 
-    def _views(self, flat):
+    def _views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         parts = zip(flat.split(self.sizes, dim=1), self.shapes, strict=True)
         return [part.unflatten(1, shape) for part, shape in parts]
 
-    def keep(self, rows):
+    def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows, and their gradients, only."""
         self._hold(self.theta[rows], self.g[rows])
 
     @contextmanager
-    def at(self, theta):
+    def at(self, theta: torch.Tensor) -> Iterator[None]:
         """Inside, the runs have other parameters (R, n), and gradients of their own."""
         if theta is self.theta:
             yield
@@ -111,14 +137,18 @@ class Stack:
         finally:
             self._hold(*before)
 
-    def gradient_at(self, theta, x, y, clip=None):
+    def gradient_at(
+        self, theta: torch.Tensor, x: torch.Tensor, y: torch.Tensor, clip: float | None = None
+    ) -> torch.Tensor:
         """The gradients (R, n) of a batch at other parameters, each row cut to length `clip`."""
         with self.at(theta):
             self.gradient(x, y)
             return cut(self.g, torch.linalg.vector_norm(self.g, dim=1), clip)
 
     @torch.no_grad()
-    def evaluate(self, x, y, chunk=250):
+    def evaluate(
+        self, x: torch.Tensor, y: torch.Tensor, chunk: int = 250
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean loss and accuracy of every run on a whole part of the data: two arrays (R,).
 
         Both float64; in the chunks of `training.evaluate`, so that the sums are the same.
@@ -141,15 +171,15 @@ class DenseStack(Stack):
     per run and layer would cost is most of a small network's time.
     """
 
-    def __init__(self, model, theta, loss):
+    def __init__(self, model: nn.Module, theta: torch.Tensor, loss: Loss) -> None:
         super().__init__(model, theta, loss)
-        self.layers = _layers_of(model)
+        self.layers = _layers_of(model) or []
 
-    def outputs(self, x):
+    def outputs(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (R, B, C) for inputs (R, B, ...), or (1, B, ...) that all runs share."""
         return self._forward(x)[-1]
 
-    def _forward(self, x):
+    def _forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The inputs of every layer, then the outputs; each of shape (R, B, features)."""
         values = [x.flatten(2).expand(len(self.theta), -1, -1)]
         parameters = iter(self.parameters)
@@ -160,11 +190,11 @@ class DenseStack(Stack):
             values.append(_ACTIVATIONS[layer.activation][0](z))
         return values
 
-    def losses(self, outputs, targets):
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The loss of every run, (R,)."""
         return _losses_and_slopes(self.loss, outputs, targets, slopes=False)[0]
 
-    def gradient(self, x, y):
+    def gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Fill `g` with the gradients on a batch; returns the losses (R,)."""
         values = self._forward(x)
         outputs = values.pop()
@@ -189,25 +219,25 @@ class MappedStack(Stack):
     On a CPU convolutions and attention gain nothing from it (see `sweeps`).
     """
 
-    def __init__(self, model, theta, loss):
+    def __init__(self, model: nn.Module, theta: torch.Tensor, loss: Loss) -> None:
         super().__init__(copy.deepcopy(model).to(theta), theta, loss)
         self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
 
-    def _call(self, theta, x):
+    def _call(self, theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         parts = zip(self.names, theta.split(self.sizes), self.shapes, strict=True)
         values = {name: part.view(shape) for name, part, shape in parts}
         return torch.func.functional_call(self.model, values, (x,))
 
-    def outputs(self, x):
+    def outputs(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (R, B, ...) for inputs (R, B, ...), or (1, B, ...) that all runs share."""
         x = x.expand(len(self.theta), *x.shape[1:])
         return torch.func.vmap(self._call)(self.theta, x)
 
-    def losses(self, outputs, targets):
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The loss of every run, (R,)."""
         return torch.func.vmap(self.loss)(outputs, targets)
 
-    def gradient(self, x, y):
+    def gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Fill `g` with the gradients on a batch; returns the losses (R,)."""
         theta = self.theta.detach().requires_grad_()
         x = x.expand(len(theta), *x.shape[1:])
@@ -218,7 +248,14 @@ class MappedStack(Stack):
         return losses.detach()
 
 
-def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=lambda n: None):
+def train_together(
+    stack_class: type[Stack],
+    job: Job,
+    lrs: ArrayLike,
+    seeds: list[int],
+    stopped: Callable[[], bool] = lambda: False,
+    advance: Callable[[int], object] = lambda n: None,
+) -> Results | None:
     """Train one run for each pair of `lrs` and `seeds`, all at once. Returns `Results`.
 
     `job` has what `train` takes otherwise (see `sweeps.Job`). `stopped()` is asked at every update
@@ -231,13 +268,16 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
     update = _Update(job.rule, job.rule.defaults | job.hyper, stack)
     eval_steps = job.eval_steps
     followers = None
+    planned: Schedule = constant()  # not used with followers
     if isinstance(job.schedule, Feedback):  # one for each run
         followers = [job.schedule.online() for _ in lrs]
+    else:
+        planned = job.schedule
     results = Results.empty(len(lrs), job.steps, len(eval_steps))
     alive, lost = np.arange(len(lrs)), []  # rows still in the stack; (row, theta) of the others
     used = np.zeros((len(lrs) if followers else 1, job.steps))  # a planned factor is everyone's
 
-    def measure(t):
+    def measure(t: int) -> np.ndarray:
         """Measure the validation part after t updates; returns which runs are not finite."""
         with stack.at(update.evaluated(stack.theta)):
             losses, accuracies = stack.evaluate(*parts["val"])
@@ -249,7 +289,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
                 followers[row].update(loss)
         return ~(np.isfinite(losses) & stack.theta.isfinite().all(1).cpu().numpy())
 
-    def lose(rows, t):
+    def lose(rows: np.ndarray, t: int) -> None:
         """Take runs that are not finite out of the stack after t updates."""
         nonlocal alive
         results.updates[alive[rows]], results.diverged[alive[rows]] = t, True
@@ -281,7 +321,7 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         norms = torch.linalg.vector_norm(stack.g, dim=1)
         results.grad_norms[alive, t] = norms.double().cpu().numpy()
         cut(stack.g, norms, job.clip)
-        factor = np.array([followers[row].rate for row in alive]) if followers else job.schedule(t)
+        factor = np.array([followers[row].rate for row in alive]) if followers else planned(t)
         used[alive if followers else 0, t] = factor
         rates = torch.from_numpy(lrs[alive] * factor).to(stack.theta).unsqueeze(1)
         loss = batch_losses.unsqueeze(1) if "loss" in job.rule.asks else None
@@ -296,11 +336,13 @@ def train_together(stack_class, job, lrs, seeds, stopped=lambda: False, advance=
         advance(len(lrs))
     if followers:
         for row, made in enumerate(results.updates):
-            plan = replayed(job.schedule, np.array(eval_steps), results.val_losses[row], made)
+            plan = replayed(
+                followers[row].rule, np.array(eval_steps), results.val_losses[row], made
+            )
             check_rates(used[row, :made], plan, of="the losses")
     else:
         made = results.updates.max()
-        check_rates(used[0, :made], job.schedule(np.arange(made)))
+        check_rates(used[0, :made], planned(np.arange(made)))
 
     final = [(alive, update.evaluated(stack.theta)), *lost]
     rows = np.concatenate([rows for rows, _ in final])
@@ -318,36 +360,44 @@ class _Update:
 
     NUMBERS = 2**17
 
-    def __init__(self, rule, hyper, stack):
+    def __init__(self, rule: Rule, hyper: Hyper, stack: Stack) -> None:
         self.update = Update(rule, hyper, stack.shapes, runs=True)
         R, n = stack.theta.shape
         self.rows = R if "gradient" in rule.asks else max(1, self.NUMBERS // n)
         self._hold(self.update.start(stack.theta), R)
 
-    def _hold(self, slots, R):
+    def _hold(self, slots: list[torch.Tensor], R: int) -> None:
         blocks = [slice(first, first + self.rows) for first in range(0, R, self.rows)]
         self.state = [(block, [slot[block] for slot in slots]) for block in blocks]
 
-    def __call__(self, theta, g, t, rates, losses, gradient):
+    def __call__(
+        self,
+        theta: torch.Tensor,
+        g: torch.Tensor,
+        t: int,
+        rates: torch.Tensor,
+        losses: torch.Tensor | None,
+        gradient: Gradient | None,
+    ) -> None:
         """Update theta (R, n) in place; rates, and losses where the rule asks for them, (R, 1)."""
         for i, (block, slots) in enumerate(self.state):
             loss = None if losses is None else losses[block]
             slots = self.update(theta[block], g[block], slots, t, rates[block], loss, gradient)
             self.state[i] = (block, slots)
 
-    def evaluated(self, theta):
+    def evaluated(self, theta: torch.Tensor) -> torch.Tensor:
         """The parameters to evaluate, (R, n): theta itself, or its average."""
         if self.update.rule.average is None:
             return theta
         return torch.cat([self.update.evaluated(theta[b], slots) for b, slots in self.state])
 
-    def keep(self, left):
+    def keep(self, left: torch.Tensor) -> None:
         """Go on with the rows in `left`, a mask of shape (R,)."""
         columns = zip(*(slots for _, slots in self.state), strict=True)
         self._hold([torch.cat(column)[left] for column in columns], int(left.sum()))
 
 
-def _starts(job, seeds):
+def _starts(job: Job, seeds: np.ndarray) -> torch.Tensor:
     """The first parameters of every run, (R, n)."""
     start = {}
     for seed in set(seeds.tolist()):
@@ -356,7 +406,11 @@ def _starts(job, seeds):
     return torch.stack([start[seed] for seed in seeds.tolist()])
 
 
-def _batch(part, orders, seeds):
+def _batch(
+    part: tuple[torch.Tensor, torch.Tensor],
+    orders: dict[int, Iterator[np.ndarray]],
+    seeds: np.ndarray,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The next batch of every run: x (R, B, ...), or (1, B, ...) if all share it; y (R, B, ...).
 
     Every seed's order moves on, also when all of its runs are lost.
@@ -367,8 +421,15 @@ def _batch(part, orders, seeds):
         rows = torch.from_numpy(drawn[distinct.pop()])
         x, y = (tensor[rows.to(tensor.device)][None] for tensor in part)
         return x, y.expand(len(seeds), *y.shape[1:])
-    rows = torch.from_numpy(np.stack([drawn[seed] for seed in seeds.tolist()]))
-    return tuple(tensor[rows.to(tensor.device)] for tensor in part)
+    place = {seed: i for i, seed in enumerate(drawn)}
+    rows = torch.from_numpy(np.stack(list(drawn.values()))[[place[s] for s in seeds.tolist()]])
+    x, y = (_rows(tensor, rows.to(tensor.device)) for tensor in part)
+    return x, y
+
+
+def _rows(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """tensor[rows], twice as fast."""
+    return tensor.index_select(0, rows.flatten()).view(*rows.shape, *tensor.shape[1:])
 
 
 # --- Dense networks -------------------------------------------------------------------------------
@@ -380,7 +441,7 @@ class _Layer(NamedTuple):
 
 
 # name: (apply it, in place; turn the slope by its outputs into that by its inputs, in place)
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str | None, tuple[Callable[..., torch.Tensor], ...]] = {
     None: (lambda z: z, lambda slope, a: slope),
     "ReLU": (
         torch.relu_,
@@ -395,7 +456,7 @@ _ACTIVATIONS = {
 }
 
 
-def can_be_dense(model, x):
+def can_be_dense(model: nn.Module, x: torch.Tensor) -> bool:
     """Whether `DenseStack` computes what the model does on inputs like x (N, ...).
 
     That is a chain of Linear layers with ReLU or Tanh between them, perhaps flattened first, all
@@ -404,19 +465,19 @@ def can_be_dense(model, x):
     return _layers_of(model) is not None and (x.ndim == 2 or _flattens(model))
 
 
-def _modules_of(model):
+def _modules_of(model: nn.Module) -> list[nn.Module]:
     """The modules that a sequential model applies, in order; None where it is not sequential."""
     if type(model) is not nn.Sequential:
         return [model]
     return [module for child in model for module in _modules_of(child)]
 
 
-def _flattens(model):
+def _flattens(model: nn.Module) -> bool:
     first = _modules_of(model)[0]
     return type(first) is nn.Flatten and (first.start_dim, first.end_dim) == (1, -1)
 
 
-def _layers_of(model):
+def _layers_of(model: nn.Module) -> list[_Layer] | None:
     modules = _modules_of(model)
     hooked = any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
@@ -440,7 +501,9 @@ def _layers_of(model):
 # --- Losses of many runs --------------------------------------------------------------------------
 
 
-def _losses_and_slopes(loss, outputs, targets, slopes=True):
+def _losses_and_slopes(
+    loss: Loss, outputs: torch.Tensor, targets: torch.Tensor, slopes: bool = True
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Losses (R,) for outputs (R, B, C), and what they change by per output, (R, B, C).
 
     The two losses that `train` takes by itself are written out; any other function is called, and
@@ -460,17 +523,18 @@ def _losses_and_slopes(loss, outputs, targets, slopes=True):
         error = outputs.reshape(targets.shape) - targets
         losses = (error * error).flatten(1).mean(1)
         return losses, (error * (2 / error[0].numel())).reshape(outputs.shape)
-    losses, slope = [], torch.zeros_like(outputs)
+    each: list[torch.Tensor] = []
+    slope = torch.zeros_like(outputs)
     for row, (one, y) in enumerate(zip(outputs, targets, strict=True)):
         with torch.enable_grad():
             one = one.detach().requires_grad_()
             value = loss(one, y)
         if slopes:
             (slope[row],) = torch.autograd.grad(value, one)
-        losses.append(value.detach())
-    return torch.stack(losses), slope
+        each.append(value.detach())
+    return torch.stack(each), slope
 
 
-def can_be_mapped(model):
+def can_be_mapped(model: nn.Module) -> bool:
     """Whether `MappedStack` computes what the model does: it must not keep running statistics."""
     return not list(model.buffers())

@@ -16,16 +16,21 @@ import math
 import os
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Complex, Number
 from pathlib import Path
+from typing import Any, TypeAlias
 
 __all__ = ["check", "probe", "progress", "Report", "Probe", "Progress"]
 
 FILE = ".lrteach-progress.json"
 RTOL = 1e-6
+# What differs: (outcome, where, what came back, what was expected).
+Difference: TypeAlias = tuple[str, str, Any, Any]
+Fields: TypeAlias = dict[str, str]  # of a `Report`
+
 PASSED = {"outcome": "passed"}
 NOT_WRITTEN = {"outcome": "not written", "message": "not written yet"}
 _NOTHING = object()  # stands for a parameter that was not given
@@ -41,18 +46,18 @@ _LIBRARIES = (os.path.dirname(os.__file__), os.path.dirname(__file__), "<frozen"
 class Probe:
     """One question to an answer; made by `probe`."""
 
-    args: tuple
-    kwargs: dict
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     expect: object
-    holds: object
+    holds: Callable[[Any], object] | None
     rtol: float
     atol: float
-    mistakes: tuple
+    mistakes: tuple[tuple[Any, str], ...]
     hint: str
     says: str
     inplace: bool
 
-    def judge(self, value):
+    def judge(self, value: Any) -> Difference | None:
         """None if `value` is right, else (outcome, where, what came back, what was expected)."""
         if self.holds is None:
             return _difference(value, self.expect, self.rtol, self.atol)
@@ -60,7 +65,7 @@ class Probe:
             return "returned nothing", "", None, _NOTHING
         return None if self.holds(value) else ("wrong value", "", value, _NOTHING)
 
-    def known_mistake(self, value):
+    def known_mistake(self, value: Any) -> str:
         """The hint of the first known mistake that gives `value`, or ''."""
         for wrong, hint in self.mistakes:
             try:
@@ -76,17 +81,17 @@ class Probe:
 
 
 def probe(
-    *args,
-    expect=_NOTHING,
-    holds=None,
-    rtol=RTOL,
-    atol=0.0,
-    mistakes=(),
-    hint="",
-    says="",
-    kwargs=None,
-    inplace=False,
-):
+    *args: Any,
+    expect: Any = _NOTHING,
+    holds: Callable[[Any], object] | None = None,
+    rtol: float = RTOL,
+    atol: float = 0.0,
+    mistakes: Sequence[tuple[Any, str]] = (),
+    hint: str = "",
+    says: str = "",
+    kwargs: dict[str, Any] | None = None,
+    inplace: bool = False,
+) -> Probe:
     """Ask an answer one question: call it with `args` and `kwargs`, and look at what comes back.
 
     Give one of `expect` and `holds`. Numbers are near if they differ by at most `atol` plus `rtol`
@@ -151,26 +156,26 @@ def probe(
 # --- comparing ------------------------------------------------------------------------------
 
 
-def _is_array(value):
+def _is_array(value: Any) -> bool:
     return not isinstance(value, type) and all(
         hasattr(value, name) for name in ("shape", "dtype", "tolist")
     )
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """NumPy scalars and arrays without axes as plain numbers; all else as it is."""
     return value.tolist() if _is_array(value) and len(value.shape) == 0 else value
 
 
-def _is_many(value):
+def _is_many(value: Any) -> bool:
     return isinstance(value, list | tuple | range) or _is_array(value)
 
 
-def _entries(value):
+def _entries(value: Any) -> Any:
     return value.tolist() if _is_array(value) else value
 
 
-def _shape(value):
+def _shape(value: Any) -> tuple[int, ...] | None:
     """The shape of an array or of nested sequences; None if the rows differ."""
     if _is_array(value):
         return tuple(int(size) for size in value.shape)
@@ -181,7 +186,9 @@ def _shape(value):
     return None if shapes or inner is None else (len(value), *inner)
 
 
-def _difference(value, expect, rtol, atol, where=""):
+def _difference(
+    value: Any, expect: Any, rtol: float, atol: float, where: str = ""
+) -> Difference | None:
     """None if `value` is what is expected, else (outcome, where, value there, expected there)."""
     value, expect = _plain(value), _plain(expect)
     failed = where, value, expect
@@ -190,7 +197,9 @@ def _difference(value, expect, rtol, atol, where=""):
     if _is_many(expect) and _is_many(value):
         if _shape(value) != _shape(expect) or len(value) != len(expect):
             return "wrong shape", *failed
-        pairs = enumerate(zip(_entries(value), _entries(expect), strict=True))
+        pairs: Iterable[tuple[Any, tuple[Any, Any]]] = enumerate(
+            zip(_entries(value), _entries(expect), strict=True)
+        )
     elif _is_many(expect) or _is_many(value):
         # A number for an array, or the reverse, has the wrong shape; a tuple is another thing.
         arrays = _is_array(value) or _is_array(expect)
@@ -215,7 +224,7 @@ def _difference(value, expect, rtol, atol, where=""):
     return None
 
 
-def _kind(value):
+def _kind(value: Any) -> type:
     if isinstance(value, bool) or not isinstance(value, Number):
         return (
             str if isinstance(value, str) else dict if isinstance(value, Mapping) else type(value)
@@ -223,7 +232,7 @@ def _kind(value):
     return Number
 
 
-def _near(value, expect, rtol, atol):
+def _near(value: Any, expect: Any, rtol: float, atol: float) -> bool:
     if isinstance(value, int) and isinstance(expect, int) and rtol <= RTOL and not atol:
         return value == expect
     try:
@@ -236,7 +245,7 @@ def _near(value, expect, rtol, atol):
     return all(got == want or (got != got and want != want) for got, want in parts)
 
 
-def _changed(before, after):
+def _changed(before: Any, after: Any) -> bool:
     """Whether data was changed in place. Objects that are no data, as models, do not count."""
     if _is_array(before) or isinstance(before, list | tuple | dict | set):
         if _is_array(before) and _is_array(after) and before.tolist() == after.tolist():
@@ -259,24 +268,24 @@ def _changed(before, after):
 # --- in words -------------------------------------------------------------------------------
 
 
-def _text(value, digits=6):
+def _text(value: Any, digits: int = 6) -> str:
     """A value as a short text; never raises."""
     return _safely(_words, value, digits)
 
 
-def _what(value):
+def _what(value: Any) -> str:
     """A value's sort in words, as 'an array of shape (2, 3)'; never raises."""
     return _safely(_sort, value)
 
 
-def _safely(describe, value, *options):
+def _safely(describe: Callable[..., str], value: Any, *options: Any) -> str:
     try:
         return describe(value, *options)
     except Exception:
         return f"a {type(value).__name__} that cannot be shown"
 
 
-def _words(value, digits, depth=0):
+def _words(value: Any, digits: int, depth: int = 0) -> str:
     value = _plain(value)
     if isinstance(value, float | complex) and not isinstance(value, bool):
         return f"{value:.{digits}g}"
@@ -295,18 +304,18 @@ def _words(value, digits, depth=0):
         if len(value) > 6:
             shown.append("…")
         kind = dict if isinstance(value, Mapping) else tuple if isinstance(value, tuple) else list
-        opening, closing = str(kind())
+        opening, closing = list(str(kind()))
         return opening + ", ".join(shown) + closing
     if callable(value) and hasattr(value, "__name__"):
         return "a function" if value.__name__ == "<lambda>" else value.__name__
     return _cut(" ".join(repr(value).split()))
 
 
-def _cut(text, length=80):
+def _cut(text: str, length: int = 80) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _sort(value):
+def _sort(value: Any) -> str:
     value = _plain(value)
     name = type(value).__name__
     if _is_array(value):
@@ -321,7 +330,7 @@ def _sort(value):
     return ("an " if name[:1] in "aeiouAEIOU" else "a ") + name
 
 
-def _called(answer, probe):
+def _called(answer: Any, probe: Probe) -> str:
     if not callable(answer):
         return ""
     given = [_text(arg) for arg in probe.args]
@@ -329,14 +338,14 @@ def _called(answer, probe):
     return f"{_name(answer)}({', '.join(given)})"
 
 
-def _name(answer):
+def _name(answer: Any) -> str:
     try:
         return str(answer.__name__)
     except Exception:
         return type(answer).__name__
 
 
-def _frames(error):
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames of the learner's own code, outermost first."""
     frames = traceback.extract_tb(error.__traceback__, limit=-200)
     return [
@@ -346,7 +355,7 @@ def _frames(error):
     ]
 
 
-def _raised(error, answer, own):
+def _raised(error: BaseException, answer: Any, own: str) -> Fields:
     """Report fields for an answer that raised: outcome, what it raised and where, hint."""
     frames = _frames(error)
     innermost = traceback.extract_tb(error.__traceback__, limit=-1)
@@ -403,18 +412,18 @@ class Report:
     note: str = ""
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether every probe passed."""
         return self.outcome == "passed"
 
-    def _head(self):
+    def _head(self) -> tuple[str, str]:
         if self.passed:
             return "passed", f"{self.probes} of {_count(self.probes, 'probe')}"
         if self.outcome == "not written":
             return "not written yet", self.message.removeprefix("not written yet")
         return self.outcome, f"{self.passed_probes} of {_count(self.probes, 'probe')} passed"
 
-    def _rows(self):
+    def _rows(self) -> list[tuple[str, str]]:
         message = "" if self.outcome == "not written" else self.message
         rows = [
             ("should", self.says),
@@ -429,12 +438,12 @@ class Report:
         ]
         return [(name, text) for name, text in rows if text]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         outcome, count = self._head()
         head = f"{_SIGNS.get(self.outcome, '✗')} {self.id}: {outcome}" + f" ({count})" * bool(count)
         return "\n".join([head, *(f"  {name:10} {text}" for name, text in self._rows())])
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         outcome, count = self._head()
         head = f"{_SIGNS.get(self.outcome, '✗')} {outcome}"
         rows = "".join(
@@ -452,17 +461,17 @@ class Report:
         )
 
 
-def _marked(name, text):
+def _marked(name: str, text: str) -> str:
     """A row's text as HTML; code in a fixed-width font, a hint in bold."""
     tag = {"called": "code", "returned": "code", "at": "code", "hint": "strong"}.get(name, "span")
     return f"<{tag}>{html.escape(text)}</{tag}>"
 
 
-def _count(number, word):
+def _count(number: int, word: str) -> str:
     return f"{number} {word}" + "s" * (number != 1)
 
 
-def check(id, answer, *probes):
+def check(id: str, answer: Any, *probes: Probe) -> Report:
     """Try an answer with each probe and report the first that fails.
 
     The answer gets its own deep copies of a probe's arguments. A change of one in place is noticed.
@@ -507,7 +516,7 @@ def check(id, answer, *probes):
     return Report(id=id, probes=len(probes), passed_probes=passed, note=note, **found)
 
 
-def _ask(id, answer, probe):
+def _ask(id: str, answer: Any, probe: Probe) -> Fields:
     """Report fields for one probe."""
     if answer is ...:
         return NOT_WRITTEN
@@ -537,7 +546,7 @@ def _ask(id, answer, probe):
     return found if found is PASSED else {"called": called, "says": probe.says, **found}
 
 
-def _judged(probe, value, changed):
+def _judged(probe: Probe, value: Any, changed: str | None) -> Fields:
     """Report fields for what came back, and for an argument that was changed in place."""
     verdict = probe.judge(value)
     if verdict is None and changed is None:
@@ -557,7 +566,7 @@ def _judged(probe, value, changed):
     return {"outcome": outcome, "hint": hint, **_compared(probe, value, *verdict)}
 
 
-def _compared(probe, value, outcome, where, got, want):
+def _compared(probe: Probe, value: Any, outcome: str, where: str, got: Any, want: Any) -> Fields:
     """What came back and what was expected, in words that differ."""
     if want is _NOTHING:
         return {"returned": _text(value)}
@@ -572,7 +581,9 @@ def _compared(probe, value, outcome, where, got, want):
     return {"returned": _text(value), "expected": _text(probe.expect), "where": there}
 
 
-def _changed_argument(answer, probe, args, kwargs):
+def _changed_argument(
+    answer: Any, probe: Probe, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
     """The name of the first argument that differs from the probe's, or None."""
     names = []
     with suppress(TypeError, ValueError):  # some built-in functions have no signature
@@ -589,7 +600,7 @@ def _changed_argument(answer, probe, args, kwargs):
 # --- progress -------------------------------------------------------------------------------
 
 
-def _results():
+def _results() -> tuple[dict[str, str], str]:
     """({id: 'done' or 'tried'}, a message where the file cannot be used)."""
     try:
         found = json.loads(Path(FILE).read_text(encoding="utf-8"))
@@ -602,7 +613,7 @@ def _results():
         return {}, f"{FILE} is damaged"
 
 
-def _remember(id, outcome):
+def _remember(id: str, outcome: str) -> str:
     """Note a result in the file. Returns a message where that is not possible, else ''."""
     results, message = _results()
     if outcome == "not written":
@@ -627,7 +638,7 @@ def _remember(id, outcome):
     return message
 
 
-def _exercises():
+def _exercises() -> tuple[list[tuple[str, list[tuple[str, str]]]], list[str]]:
     """([(title of a notebook, [(id, title of an exercise)])], messages about damaged ones)."""
     found, messages = [], []
     for path in sorted(Path().glob("*.ipynb")):
@@ -658,14 +669,14 @@ class Progress:
     `chapters` is a list of (title, [(id, title, 'done' or 'tried' or 'not tried')]).
     """
 
-    chapters: list
-    messages: list
+    chapters: list[tuple[str, list[tuple[str, str, str]]]]
+    messages: list[str]
 
-    def count(self, state):
+    def count(self, state: str) -> int:
         """How many exercises are 'done', 'tried' or 'not tried'."""
         return sum(row[2] == state for _, rows in self.chapters for row in rows)
 
-    def _head(self):
+    def _head(self) -> str:
         total = sum(len(rows) for _, rows in self.chapters)
         if not total:
             return "No exercises in this folder: open a notebook of the book's folder `exercises`."
@@ -674,13 +685,13 @@ class Progress:
             f"{self.count('tried')} tried, {self.count('not tried')} not tried"
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [self._head()]
         for title, rows in self.chapters:
             lines += ["", title, *(f"  {_WORDS[state]:12} {name}" for _, name, state in rows)]
         return "\n".join(lines + [f"({message})" for message in self.messages])
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         parts = [f"<p><strong>{html.escape(self._head())}</strong></p>"]
         for title, rows in self.chapters:
             body = "".join(
@@ -694,7 +705,7 @@ class Progress:
         return f'<div class="lrteach-progress">{"".join(parts)}</div>'
 
 
-def progress():
+def progress() -> Progress:
     """Show which exercises are done, tried and not tried, in all notebooks of the current folder.
 
     The exercises are those that the notebooks check; an exercise that was once right stays done.

@@ -7,6 +7,7 @@ leaves a machine-readable output, from which the ledger of claims is made.
 import html
 import re
 from numbers import Number
+from typing import Any
 
 import numpy as np
 
@@ -22,17 +23,17 @@ class ClaimError(AssertionError):
 class Claim:
     """A claim that holds. Notebooks show it as a row; `data` is what the ledger keeps."""
 
-    def __init__(self, data):
+    def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         return {"text/plain": repr(self), "text/html": self._html(), MIME: self.data}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         # Only what is the same on every machine: the measurement's digits are not.
         return f"✓ {self.data['name']} ({self.data['expected']})"
 
-    def _html(self):
+    def _html(self) -> str:
         d = {k: html.escape(str(v)) for k, v in self.data.items()}
         return (
             f'<div class="claim" id="{d["id"]}"><span class="claim-verdict">✓ holds</span> '
@@ -43,16 +44,16 @@ class Claim:
 
 
 def claim(
-    name,
+    name: str,
     *,
-    measured,
-    predicted=None,
-    rtol=None,
-    atol=None,
-    above=None,
-    below=None,
-    source=None,
-):
+    measured: Any,
+    predicted: Any = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    above: Any = None,
+    below: Any = None,
+    source: str | None = None,
+) -> Claim:
     """State that something measured is what theory, or the text, says. Raise if it is not.
 
     Give one of: `predicted` with `rtol` (a share of it), `atol`, or both; `predicted` alone for
@@ -123,7 +124,9 @@ def claim(
     return Claim(data)
 
 
-def _near(name, values, predicted, rtol, atol):
+def _near(
+    name: str, values: np.ndarray, predicted: Any, rtol: float | None, atol: float | None
+) -> tuple[Any, str]:
     """Whether values are near the prediction, entry by entry, and that condition in words."""
     target = np.asarray(predicted)
     if rtol is None and atol is None:
@@ -142,7 +145,7 @@ def _near(name, values, predicted, rtol, atol):
     return error <= allowed, f"{_text(predicted)} ± {' ± '.join(words)}"
 
 
-def _text(value):
+def _text(value: Any) -> str:
     """A short text: six digits of a number, the range of an array."""
     if isinstance(value, bool | np.bool_ | str):
         return str(value)

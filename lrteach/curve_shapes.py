@@ -4,12 +4,21 @@ None of them changes with the units of the loss, of the steps or of the rate, wi
 run, or, as far as that can be, with how often the curve was logged.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lrteach.logs import Log, Series
 
 __all__ = ["Look", "noise", "points", "shape", "windows"]
+
+Floats: TypeAlias = NDArray[np.float64]
 
 POINTS = 8  # fewer say nothing about a shape
 WINDOWS = 20  # parts of a curve: enough for "after a tenth", few enough to average
@@ -20,13 +29,15 @@ STILL = 1e-6  # a loss that spans less of itself than this is constant
 class Look:
     """A log on a clock that runs from 0 to 1, and the features of its curves."""
 
-    def __init__(self, log, classes=None):
-        self.log, self.classes, self.marks, self._windows = log, classes, [], {}
+    def __init__(self, log: Log, classes: int | None = None) -> None:
+        self.log, self.classes = log, classes
+        self.marks: list[tuple[float, str]] = []
+        self._windows: dict[int, tuple[Floats, Floats]] = {}
         self.loss, self.val = _ordered(log.losses), _ordered(log.val_losses)
         self.rates, self.grads = _ordered(log.rates), _ordered(log.grad_norms)
         # Without a training loss, the validation loss is the curve.
         self.main = self.loss if len(self.loss) >= POINTS or len(self.val) < POINTS else self.val
-        steps = np.concatenate([s.steps for s in (self.loss, self.val) if len(s)] or [[0.0]])
+        steps = np.concatenate([s.steps for s in (self.loss, self.val) if len(s)] or [np.zeros(1)])
         self.first, self.last = float(steps.min()), float(steps.max())
         for one in (self.loss, self.val):
             for at in (one.broken_at, one.lost_at):
@@ -34,11 +45,11 @@ class Look:
                     self.last = max(self.last, at)
 
     @property
-    def broken(self):
+    def broken(self) -> bool:
         """Whether the loss is not finite somewhere, or missing to the end."""
         return self.main.broken_at is not None or self.main.lost_at is not None
 
-    def unusable(self):
+    def unusable(self) -> str | None:
         """Why nothing can be said, or None."""
         if self.broken:
             return None
@@ -53,7 +64,7 @@ class Look:
             return "All losses belong to one step."
         return None
 
-    def missing(self):
+    def missing(self) -> list[str]:
         """What could not be looked at, in sentences."""
         lacks = []
         if not len(self.rates):
@@ -65,11 +76,11 @@ class Look:
         says = [f"Not looked at, because it is not logged: {'; '.join(lacks)}."] if lacks else []
         return [*says, *self.log.notes]
 
-    def share(self, steps):
+    def share(self, steps: Floats | float) -> Floats:
         """How much of the run is over: 0 to 1."""
         return (np.asarray(steps, float) - self.first) / max(self.last - self.first, 1e-300)
 
-    def clock(self, steps):
+    def clock(self, steps: Floats) -> Floats:
         """How much of the sum of all rates is spent: a decayed run ends at 1, as a constant one.
 
         Without rates, how much of the run is over.
@@ -81,18 +92,18 @@ class Look:
         spent = np.concatenate([[0], np.cumsum((rates[1:] + rates[:-1]) / 2)])
         return np.interp(steps, grid, spent / spent[-1]) if spent[-1] > 0 else self.share(steps)
 
-    def windows(self, series):
+    def windows(self, series: Series) -> tuple[Floats, Floats]:
         """`windows` over the whole run of one of the losses here, computed once."""
         if id(series) not in self._windows:
             self._windows[id(series)] = windows(self.share(series.steps), series.values)
         return self._windows[id(series)]
 
-    def rate_at(self, steps):
+    def rate_at(self, steps: Floats) -> Floats:
         """The rates at some steps."""
         return np.interp(steps, self.rates.steps, self.rates.values)
 
 
-def _ordered(series):
+def _ordered(series: Series) -> Series:
     """By step, whatever the order of the log; by row where all steps are the same."""
     keep = np.isfinite(series.steps)
     series = replace(series, steps=series.steps[keep], values=series.values[keep])
@@ -103,7 +114,7 @@ def _ordered(series):
     return replace(series, steps=steps[order], values=series.values[order])
 
 
-def noise(values):
+def noise(values: Floats) -> float:
     """How much values change beside their trend: from second differences, outliers cut at 3 σ."""
     if len(values) < 4:
         return 0.0
@@ -112,7 +123,7 @@ def noise(values):
     return math.sqrt(np.mean(np.minimum(square, 9 * usual)) / 6) if usual > 0 else 0.0
 
 
-def windows(clock, values):
+def windows(clock: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Means over WINDOWS equal parts of the clock, and their standard errors; gaps interpolated."""
     part = np.minimum((clock * WINDOWS).astype(int), WINDOWS - 1)
     means, errors, of_all = np.full(WINDOWS, np.nan), np.zeros(WINDOWS), noise(values)
@@ -126,7 +137,7 @@ def windows(clock, values):
     return np.interp(every, there, means[there]), np.interp(every, there, errors[there])
 
 
-def points(clock, values):
+def points(clock: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Single values, nearest to WINDOWS + 1 equal distances on the clock: they keep their ups and
     downs, however often the curve was sampled.
     """
@@ -136,7 +147,7 @@ def points(clock, values):
     return clock[chosen], values[chosen]
 
 
-def shape(look, series):
+def shape(look: Look, series: Series) -> tuple[str, dict[str, float]]:
     """Features of a curve that do not change with its units, its length or how often it is logged.
 
     Returns (kind, features): "validation" for a curve without the noise of batches, or "batches".
@@ -187,5 +198,5 @@ def shape(look, series):
     }
 
 
-def _log(value, low, high):
+def _log(value: float, low: float, high: float) -> float:
     return float(np.clip(math.log10(max(value, 10.0**low)), low, high))

@@ -9,14 +9,21 @@ How often this is right was measured on runs whose trouble is known: the chapter
 the table, `lrteach.diagnosis_cases` the runs. What a log does not hold is not guessed.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lrteach.curve_shapes import HUGE, POINTS, WINDOWS, Look, noise, shape
 from lrteach.logs import Log, read_log
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Diagnosis", "SYMPTOMS", "Verdict", "diagnose"]
 
@@ -104,7 +111,7 @@ class Verdict:
 
     symptom: str
     confidence: float
-    evidence: tuple
+    evidence: tuple[str, ...]
     advice: str
 
 
@@ -116,20 +123,20 @@ class Diagnosis:
     """
 
     log: Log = field(repr=False)
-    verdicts: tuple
-    marks: tuple = ()
+    verdicts: tuple[Verdict, ...]
+    marks: tuple[tuple[float, str], ...] = ()
 
     @property
-    def symptom(self):
+    def symptom(self) -> str:
         """The first verdict's symptom."""
         return self.verdicts[0].symptom
 
     @property
-    def confidence(self):
+    def confidence(self) -> float:
         """The first verdict's confidence."""
         return self.verdicts[0].confidence
 
-    def summary(self):
+    def summary(self) -> str:
         """All verdicts as text, and what could not be read of the log."""
         lines = []
         for verdict in self.verdicts:
@@ -141,7 +148,7 @@ class Diagnosis:
 
     __str__ = summary
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The same as numbers and text that JSON can hold."""
         return {
             "symptom": self.symptom,
@@ -152,7 +159,7 @@ class Diagnosis:
             "notes": list(self.log.notes),
         }
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the losses, and where the evidence is. Returns the axes."""
         from lrteach import plots
 
@@ -167,7 +174,8 @@ class Diagnosis:
                 shown = np.where(np.abs(one.values) < HUGE, one.values, np.nan)
                 ax.plot(one.steps, shown, color=color, label=words, **style)
         values = np.concatenate(
-            [s.values for n, s in self.log.series.items() if n in ("loss", "val_loss")] or [[1.0]]
+            [s.values for n, s in self.log.series.items() if n in ("loss", "val_loss")]
+            or [np.ones(1)]
         )
         values = values[np.abs(values) < HUGE]
         if len(values) and values.min() > 0 and values.max() > 20 * np.median(values):
@@ -188,7 +196,9 @@ class Diagnosis:
         return ax
 
 
-def diagnose(source, columns=None, classes=None):
+def diagnose(
+    source: Any, columns: dict[str, str] | None = None, classes: int | None = None
+) -> Diagnosis:
     """Say what is wrong with a run.
 
     Parameters
@@ -220,7 +230,7 @@ def diagnose(source, columns=None, classes=None):
         return _diagnosed(Look(log, classes))
 
 
-def _diagnosed(look):
+def _diagnosed(look: Look) -> Diagnosis:
     reason = look.unusable()
     if reason is not None:
         found = [v for v in _gradients(look) if v.symptom == VANISHING_GRADIENTS]
@@ -244,22 +254,23 @@ def _diagnosed(look):
 # --- Rules -----------------------------------------------------------------------------------------
 
 
-def _verdict(symptom, confidence, evidence):
+def _verdict(symptom: str, confidence: float, evidence: Iterable[str]) -> Verdict:
     return Verdict(
         symptom, round(float(min(confidence, 0.99)), 2), tuple(evidence), ADVICE[symptom]
     )
 
 
-def _sure(ratio):
+def _sure(ratio: float) -> float:
     """Confidence in what exceeds its limit by a factor: 0.5 at 1, 0.8 at 2, 0.94 at 4."""
     return ratio**2 / (1 + ratio**2) if ratio < 1e6 else 1.0
 
 
-def _broken(look):
+def _broken(look: Look) -> list[Verdict]:
     """A loss that is not finite, or that ends where other columns go on."""
     at = look.main.broken_at
     if at is None:
         at = look.main.lost_at
+        assert at is not None  # or it would not be broken
         look.marks.append((at, "no loss any more"))
         says = (
             f"From step {at:g} on there is no loss, which nearly every row before has: a table "
@@ -277,7 +288,7 @@ def _broken(look):
     ]
 
 
-def _diverging(look):
+def _diverging(look: Look) -> list[Verdict]:
     """The loss ends above its start: both losses, so that it is neither noise nor overfitting."""
     says, least = [], math.inf
     for one in (look.loss, look.val):
@@ -295,7 +306,7 @@ def _diverging(look):
     return [_verdict(DIVERGING, _sure(2 * least / RISEN), says)] if says else []
 
 
-def _gradients(look):
+def _gradients(look: Look) -> list[Verdict]:
     """Vanishing and exploding gradients: their length over the loss, which has the loss's units.
 
     Where all weights are too large the loss may be as steep as it is high; `classes` tells.
@@ -334,7 +345,7 @@ def _gradients(look):
     return found
 
 
-def _overfitting(look):
+def _overfitting(look: Look) -> list[Verdict]:
     """The validation loss rises while the training loss falls. A large rate lets both be high."""
     val, loss = look.val, look.loss
     if len(val) < POINTS or len(loss) < POINTS:
@@ -360,7 +371,7 @@ def _overfitting(look):
     return [_verdict(OVERFITTING, _sure(2 * rise / OVERFIT), [says])]
 
 
-def _restarts(look):
+def _restarts(look: Look) -> list[Verdict]:
     """The loss jumps up where the logged rate does, which had been as high before."""
     r = look.rates
     if len(r) < POINTS or len(look.main) < POINTS:
@@ -382,22 +393,22 @@ def _restarts(look):
                 noise(left) / math.sqrt(len(left)), noise(right) / math.sqrt(len(right))
             )
             jumps.append((at, right.mean() - left.mean(), error))
-    mean, error = np.mean([j for _, j, _ in jumps] or 0), np.mean([e for _, _, e in jumps] or 0)
-    together = mean > 2 * error / math.sqrt(max(len(jumps), 1))
-    jumps = [
+    mean, usual = np.mean([j for _, j, _ in jumps] or 0), np.mean([e for _, _, e in jumps] or 0)
+    together = mean > 2 * usual / math.sqrt(max(len(jumps), 1))
+    large = [
         (at, j / fall) for at, j, e in jumps if j > RESTART_JUMP * fall and (j > 2 * e or together)
     ]
-    if not jumps:
+    if not large:
         return []
-    look.marks += [(at, "restart") for at, _ in jumps]
-    at, jump = max(jumps, key=lambda one: one[1])
+    look.marks += [(at, "restart") for at, _ in large]
+    at, jump = max(large, key=lambda one: one[1])
     says = (
         f"The rate jumps up at step {at:g}, and the loss rises by {jump:.0%} of what it had fallen."
     )
     return [_verdict(RESTART_ARTEFACTS, _sure(2 * jump / RESTART_JUMP), [says])]
 
 
-def _too_early(look):
+def _too_early(look: Look) -> list[Verdict]:
     """Most of the run is spent at a rate that does little."""
     if len(look.rates) < 2:
         return []
@@ -418,7 +429,7 @@ def _too_early(look):
     return [_verdict(DECAYED_TOO_EARLY, _sure(2 * share / EARLY_SHARE), [says])]
 
 
-def _warmup(look):
+def _warmup(look: Look) -> list[Verdict]:
     """The loss jumps above its start in the first updates at full rate, and comes back.
 
     Too high a rate does the same, so this is a second opinion, as sure as its share of such runs.
@@ -450,7 +461,7 @@ def _warmup(look):
     return [_verdict(WARMUP_MISSING, WARMED, [says, doubt])]
 
 
-def _low_or_high(look, names):
+def _low_or_high(look: Look, names: set[str]) -> list[Verdict]:
     """The shape of the curve: too low, too high, or as tuned runs have it."""
     curve = look.val if len(look.val) >= POINTS and OVERFITTING not in names else look.main
     if names & {DIVERGING, VANISHING_GRADIENTS, RESTART_ARTEFACTS, DECAYED_TOO_EARLY}:
@@ -500,7 +511,7 @@ def _low_or_high(look, names):
     return found
 
 
-def _never(look):
+def _never(look: Look) -> tuple[float, list[str]]:
     """How sure it is that a sound rate should have been decayed, and why: (0 to 1, sentences)."""
     if len(look.rates) < 2 or len(look.loss) < POINTS:
         return 0.0, []

@@ -10,10 +10,14 @@ out. The runs of the part "fit" were used to choose the thresholds of `lrteach.d
 held out are of other data and other models.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -39,9 +43,12 @@ from lrteach.diagnosis import (
 from lrteach.logs import Log, Series
 from lrteach.models import initialise, linear_model, mlp
 from lrteach.optimizers import adam, heavy_ball, rmsprop, sgd
-from lrteach.rules import Rule
-from lrteach.schedules import constant, cosine, linear, multistep, warm_restarts, warmup
+from lrteach.rules import Hyper, Rule
+from lrteach.schedules import Schedule, constant, cosine, linear, multistep, warm_restarts, warmup
 from lrteach.sweeps import sweep
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Case", "confusion", "labelled_runs", "sampled"]
 
@@ -61,6 +68,10 @@ ONE_CURE = {DIVERGING, RATE_TOO_HIGH}  # a smaller rate
 COOLED = 0.05  # and what a cooldown must gain, to say that it was missing
 
 
+# name: (rates, schedule)
+Plans: TypeAlias = Mapping[Any, tuple[np.ndarray, Schedule]]
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A run and what is wrong with it: `labels`, any of which `diagnose` may put first.
@@ -69,7 +80,7 @@ class Case:
     """
 
     log: Log
-    labels: tuple
+    labels: tuple[str, ...]
     task: str
     recipe: str
     why: str
@@ -82,15 +93,17 @@ class Task:
 
     name: str
     part: str
-    model: object
-    data: object
+    model: Callable[[], nn.Sequential]
+    data: Callable[[], Any]
 
 
 # --- Data and models -------------------------------------------------------------------------------
 
 
 @lru_cache
-def _teacher(inputs, width, activation, noise, seed):
+def _teacher(
+    inputs: int, width: int, activation: Callable[[np.ndarray], np.ndarray], noise: float, seed: int
+) -> SimpleNamespace:
     """A regression: the outputs of a random network, with noise."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2000, inputs))
@@ -100,7 +113,7 @@ def _teacher(inputs, width, activation, noise, seed):
 
 
 @lru_cache
-def _letters(context=3, count=4000):
+def _letters(context: int = 3, count: int = 4000) -> SimpleNamespace:
     """The next letter of Moby-Dick after `context` letters, each one of 27 (one-hot)."""
     text = data.moby_dick().lower()[20_000 : 20_000 + count + context]
     codes = np.array([ord(c) - 96 if "a" <= c <= "z" else 0 for c in text])
@@ -110,14 +123,14 @@ def _letters(context=3, count=4000):
     return _parts(x, codes[context:].astype(np.int64))
 
 
-def _parts(x, y):
+def _parts(x: np.ndarray, y: np.ndarray) -> SimpleNamespace:
     a, b = int(0.8 * len(x)), int(0.9 * len(x))
     return SimpleNamespace(
         x_train=x[:a], y_train=y[:a], x_val=x[a:b], y_val=y[a:b], x_test=x[b:], y_test=y[b:]
     )
 
 
-def _relu(z):
+def _relu(z: np.ndarray) -> np.ndarray:
     return np.maximum(z, 0)
 
 
@@ -145,17 +158,38 @@ class _Planned(Rule):
     So runs under different schedules go through one sweep, which costs hardly more than the longest.
     """
 
-    def __init__(self, rule, plans):
+    def __init__(self, rule: Rule, plans: np.ndarray) -> None:
         super().__init__(rule.formula, rule.layerwise)
         self.plans = torch.from_numpy(plans)
 
-    def update(self, theta, g, slots, t, lr, hyper, *, runs=False, **more):
+    def update(
+        self,
+        theta: Any,
+        g: Any,
+        slots: Any,
+        t: int,
+        lr: Any,
+        hyper: Hyper,
+        *,
+        runs: bool = False,
+        **more: Any,
+    ) -> tuple[Any, ...]:
         if runs:  # not when the sweep tries the rule out
             lr = self.plans[lr.long().squeeze(1) - 1, t - 1].to(theta).unsqueeze(1)
         return super().update(theta, g, slots, t, lr, hyper, runs=runs, **more)
 
 
-def _train(task, rule, plans, batch, *, model=None, data=None, seeds=2, **more):
+def _train(
+    task: Task,
+    rule: Rule,
+    plans: Plans,
+    batch: int,
+    *,
+    model: nn.Module | None = None,
+    data: Any = None,
+    seeds: int = 2,
+    **more: Any,
+) -> dict[Any, SimpleNamespace]:
     """Train under several schedules: `plans` is {name: (rates (K,), schedule)}.
 
     Returns {name: what a sweep has, and its `lrs` and `factors`}.
@@ -181,21 +215,21 @@ def _train(task, rule, plans, batch, *, model=None, data=None, seeds=2, **more):
     return results
 
 
-def _ends(result):
+def _ends(result: SimpleNamespace) -> np.ndarray:
     """Mean training loss of the last END updates, (K, S); infinite for a diverged run."""
     return np.where(result.diverged, np.inf, result.losses[:, :, -END:].mean(axis=2))
 
 
-def _finite(ends):
+def _finite(ends: np.ndarray) -> np.ndarray:
     """Infinite ends as very large numbers, whose differences are numbers."""
     return np.minimum(ends, 1e30)
 
 
-def _gain(result, twin, total):
+def _gain(result: SimpleNamespace, twin: SimpleNamespace, total: float) -> np.ndarray:
     return (_finite(_ends(result)) - _finite(_ends(twin))) / total
 
 
-def _family(task, rule, batch):
+def _family(task: Task, rule: Rule, batch: int) -> list[Case]:
     """The rates of one model under three schedules, and what else one learns from the best one.
 
     - Too low, too high: the median run ends LOST above the best rate of the same schedule, the
@@ -253,11 +287,11 @@ def _family(task, rule, batch):
     k0 = int(np.argmin(np.median(_ends(results["cosine"]), axis=1)))
     least = np.median(_ends(results["cosine"]), axis=1)[k0]
     near = lrs[max(k0 - 1, 0) : k0 + 2]
-    others = {
+    other_plans: Plans = {
         "early cut": (near, multistep((STEPS // 5,), 0.01)),
         "restarts": (near, warm_restarts(STEPS, cycles=3)),
     }
-    others = _train(task, rule, others, batch)
+    others = _train(task, rule, other_plans, batch)
     early, again = others["early cut"], others["restarts"]
     for k, s in np.ndindex(early.diverged.shape):
         loss = (_ends(early)[k, s] - least) / total
@@ -278,7 +312,7 @@ def _family(task, rule, batch):
     return cases
 
 
-def _overfitted(task, rule, batch):
+def _overfitted(task: Task, rule: Rule, batch: int) -> list[Case]:
     """Overfitting: 120 examples, and the validation loss ends LOST above its minimum.
 
     The comparison: with all examples, the same rate and batch, it does not.
@@ -307,13 +341,13 @@ def _overfitted(task, rule, batch):
     return cases
 
 
-def _badly_scaled(task, rule, batch):
+def _badly_scaled(task: Task, rule: Rule, batch: int) -> list[Case]:
     """Vanishing and exploding gradients: ten layers, whose weights are drawn too small or too large.
 
     The comparison: drawn in proportion, the same network at the same rate ends LOST lower, and its
     first gradient is 100 times longer, or 30 times shorter.
     """
-    first = task.model()[0].in_features
+    first: Any = task.model()[0].in_features
     last = [m for m in task.model() if isinstance(m, nn.Linear)][-1].out_features
     widths = (first, *[20] * 9, last)
     activation = nn.ReLU if "ReLU" in task.name else nn.Tanh
@@ -323,7 +357,7 @@ def _badly_scaled(task, rule, batch):
     deep = deep[:-1]  # biases of the last layer would have a gradient whatever lies below them
     gain = np.sqrt(6) if "ReLU" in task.name else np.sqrt(3)
     lrs = RATES[rule][4:12]
-    results = {}
+    results: dict[Any, SimpleNamespace] = {}
     for scale in (0.2, 1.0, 4.0):
         model = initialise(nn.Sequential(*deep), 0)
         with torch.no_grad():
@@ -355,7 +389,9 @@ def _badly_scaled(task, rule, batch):
 # --- All of them -----------------------------------------------------------------------------------
 
 
-def labelled_runs(part="held out", only="", *, whole=False, progress=None):
+def labelled_runs(
+    part: str = "held out", only: str = "", *, whole: bool = False, progress: bool | None = None
+) -> list[Case]:
     """Make the labelled runs of a part. The same call makes the same runs.
 
     Parameters
@@ -394,7 +430,7 @@ def labelled_runs(part="held out", only="", *, whole=False, progress=None):
     return [case for make in bar for case in make()]
 
 
-def sampled(log, every=1, without=()):
+def sampled(log: Log, every: int = 1, without: Sequence[str] = ()) -> Log:
     """The log as it would be with every so-manieth update, and without some of its columns."""
     series = {}
     for name, one in log.series.items():
@@ -405,7 +441,9 @@ def sampled(log, every=1, without=()):
     return Log(log.source, series)
 
 
-def confusion(cases, every=1, without=(), classes=False):
+def confusion(
+    cases: Iterable[Case], every: int = 1, without: Sequence[str] = (), classes: bool = False
+) -> pandas.DataFrame:
     """What `diagnose` puts first, for each case: a table of counts.
 
     Parameters
@@ -438,7 +476,9 @@ def confusion(cases, every=1, without=(), classes=False):
     return table.reindex(index=[s for s in order if s in rows], columns=order, fill_value=0)
 
 
-def _case(result, k, s, labels, task, recipe, why):
+def _case(
+    result: SimpleNamespace, k: int, s: int, labels: list[str], task: Task, recipe: str, why: str
+) -> Case:
     made = int(result.updates[k, s]) + bool(result.diverged[k, s])
     made = min(made, STEPS)
     steps = np.arange(made, dtype=float)
@@ -454,7 +494,7 @@ def _case(result, k, s, labels, task, recipe, why):
     return Case(log, tuple(labels), task.name, recipe, why, classes)
 
 
-def _series(steps, values):
+def _series(steps: np.ndarray, values: np.ndarray) -> Series:
     finite = np.isfinite(values)
     broken = None if finite.all() else float(steps[~finite][0])
     return Series(steps[finite], np.asarray(values, float)[finite], int(finite.sum()), broken)

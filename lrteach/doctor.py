@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -33,12 +34,12 @@ class Finding:
     mend: str = ""
     optional: bool = False
 
-    def __str__(self):
+    def __str__(self) -> str:
         word = "ok" if self.ok else "optional" if self.optional else "missing"
         return f"{word:8}  {self.name}: {self.says}" + ("" if self.ok else f". {self.mend}")
 
 
-def examine():
+def examine() -> Iterator[Finding]:
     """Look at everything, one `Finding` after the other. Changes nothing."""
     yield _python()
     yield _can_write("cache", _cache, "set LRTEACH_CACHE to a folder that you may write to")
@@ -49,13 +50,13 @@ def examine():
     yield from _extras()
 
 
-def _python():
+def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
     needs = "Python 3.11 or newer is needed: make a new environment with it"
     return Finding("Python", sys.version_info >= (3, 11), found, needs)
 
 
-def _packages():
+def _packages() -> Iterator[Finding]:
     """Every package that lrteach depends on: is it there, new enough, and can it be loaded?"""
     try:
         wanted = [line for line in requires("lrteach") or [] if "extra ==" not in line]
@@ -63,7 +64,9 @@ def _packages():
         yield Finding("lrteach", False, "not installed", "Run `make setup` in the clone")
         wanted = ["matplotlib", "numpy", "pandas", "torch", "torchvision", "tqdm"]
     for line in wanted:
-        name, least = re.match(r"([\w.-]+)(?:>=([\d.]+))?", line).groups()
+        named = re.match(r"([\w.-]+)(?:>=([\d.]+))?", line)
+        assert named is not None  # a requirement begins with a name
+        name, least = named.groups()
         mend = f"Run `pip install '{line}'`, or `make setup` in the clone"
         try:
             import_module(name)
@@ -78,11 +81,11 @@ def _packages():
         yield Finding(name, enough, found + ("" if enough else f", older than {least}"), mend)
 
 
-def _numbers(text):
-    return tuple(int(n) for n in re.match(r"\d+(?:\.\d+)*", text)[0].split("."))
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+(?:\.\d+)*", text)[0].split("."))
 
 
-def _torch():
+def _torch() -> Iterator[Finding]:
     """Where it computes. A CPU is all the book needs."""
     try:
         import torch
@@ -95,7 +98,9 @@ def _torch():
     except Exception as error:
         mend = "Hide the GPU with CUDA_VISIBLE_DEVICES= or install a torch that fits its driver"
         yield Finding("device", False, f"torch cannot compute ({error})", mend)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     threads = torch.get_num_threads()
     yield Finding(
         "threads", threads <= cores, f"{threads} on {cores} cores",
@@ -103,7 +108,7 @@ def _torch():
     )  # fmt: skip
 
 
-def _data_files():
+def _data_files() -> Iterator[Finding]:
     try:
         from lrteach import data
     except Exception:  # without numpy
@@ -113,16 +118,17 @@ def _data_files():
         try:
             data._read(name)
         except data.DataError as error:
-            yield Finding(f"data {name}", False, *str(error).split(". ", 1))
+            says, mend = str(error).split(". ", 1)
+            yield Finding(f"data {name}", False, says, mend)
         else:
             yield Finding(f"data {name}", True, "as published")
 
 
-def _cache():
+def _cache() -> Path:
     return Path(os.environ.get("LRTEACH_CACHE") or Path.home() / ".cache" / "lrteach")
 
 
-def _can_write(name, where, mend):
+def _can_write(name: str, where: Callable[[], Path], mend: str) -> Finding:
     """Try it, in the first folder of the path that exists: nothing stays behind."""
     mend = mend[0].upper() + mend[1:]
     try:
@@ -140,7 +146,7 @@ def _can_write(name, where, mend):
     return Finding(name, True, str(folder))
 
 
-def _extras():
+def _extras() -> Iterator[Finding]:
     for module, (extra, purpose) in EXTRAS.items():
         mend = f"For {purpose}: pip install 'lrteach[{extra}]'"
         yield Finding(module, find_spec(module) is not None, purpose, mend, optional=True)

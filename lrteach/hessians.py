@@ -8,9 +8,13 @@
 No n × n matrix is ever made: all that is known of H is what it does to vectors.
 """
 
+from __future__ import annotations
+
 import copy
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,12 +23,18 @@ from torch.nn import functional as F
 
 from lrteach.training import mean_squares
 
+if TYPE_CHECKING:
+    from lrteach.rules import State
+    from lrteach.training import Loss
+
 __all__ = [
     "flat_loss", "hessian_product", "lanczos", "top_eigenpairs", "sharpness", "adam_preconditioner",
 ]  # fmt: skip
 
 
-def flat_loss(model, x, y, loss=None):
+def flat_loss(
+    model: torch.nn.Module, x: Any, y: Any, loss: Loss | None = None
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
     """A model's loss on a batch, as a function of all its parameters in one vector.
 
     Parameters
@@ -55,7 +65,7 @@ def flat_loss(model, x, y, loss=None):
     names, shapes = list(trained), [p.shape for p in trained.values()]
     sizes = [p.numel() for p in trained.values()]
 
-    def f(theta):
+    def f(theta: torch.Tensor) -> torch.Tensor:
         parts = theta.split(sizes)
         values = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
         return loss(functional_call(model, values, (x,)), y)
@@ -63,13 +73,15 @@ def flat_loss(model, x, y, loss=None):
     return f, theta
 
 
-def _like(theta, values):
+def _like(theta: torch.Tensor, values: Any) -> torch.Tensor:
     """Values as a tensor where theta is; of its dtype if they are floating-point."""
     values = torch.as_tensor(values)
     return values.to(theta.device, theta.dtype if values.is_floating_point() else values.dtype)
 
 
-def hessian_product(loss, theta):
+def hessian_product(
+    loss: Callable[[torch.Tensor], torch.Tensor], theta: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
     r"""The function v ↦ H v, with H the Hessian of `loss` at `theta` (n,); v is (n,), too.
 
     .. math:: H v = \nabla_\theta \bigl( \nabla f(\theta)^\top v \bigr)
@@ -79,19 +91,25 @@ def hessian_product(loss, theta):
     Source: Pearlmutter 1994, Neural Computation 6(1).
     """
     _check_theta(theta)
-    g, pull = vjp(grad(loss), theta.detach())
+    g, pull, *_ = vjp(grad(loss), theta.detach())
     if not torch.isfinite(g).all():
         raise ValueError("theta is not allowed: the gradient there is not finite")
     return lambda v: pull(v)[0]
 
 
-def _check_theta(theta):
+def _check_theta(theta: object) -> None:
     if not isinstance(theta, torch.Tensor) or theta.ndim != 1 or not theta.is_floating_point():
         what = tuple(theta.shape) if isinstance(theta, torch.Tensor) else type(theta).__name__
         raise ValueError(f"theta={what} is not allowed: a floating-point tensor of shape (n,)")
 
 
-def lanczos(product, start, k=1, tol=1e-4, max_products=300):
+def lanczos(
+    product: Callable[[torch.Tensor], torch.Tensor],
+    start: torch.Tensor,
+    k: int = 1,
+    tol: float = 1e-4,
+    max_products: int = 300,
+) -> tuple[np.ndarray, torch.Tensor]:
     r"""The k largest eigenvalues of a symmetric matrix of which only products are known.
 
     In the orthonormal basis Q (n, m) of start, H start, H² start, …, the matrix is tridiagonal,
@@ -134,6 +152,8 @@ def lanczos(product, start, k=1, tol=1e-4, max_products=300):
     length = start.norm().item()
     _check("start", f"of length {length}", 0 < length < math.inf, "neither zero nor infinite")
 
+    diagonal: list[float]
+    beside: list[float]
     Q, diagonal, beside, scale = (start / length)[None], [], [], 0.0
     while True:
         w = product(Q[-1])
@@ -160,14 +180,23 @@ def lanczos(product, start, k=1, tol=1e-4, max_products=300):
         Q = torch.cat([Q, (w / b)[None]])
 
 
-def _orthogonal(w, Q):
+def _orthogonal(w: torch.Tensor, Q: torch.Tensor) -> torch.Tensor:
     """w (n,) without its parts along the orthonormal rows of Q; once more, for what rounding left."""
     for _ in range(2):
         w = w - Q.T @ (Q @ w)
     return w
 
 
-def top_eigenpairs(loss, theta, k=1, *, preconditioner=None, near=None, tol=1e-4, max_products=300):
+def top_eigenpairs(
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    theta: torch.Tensor,
+    k: int = 1,
+    *,
+    preconditioner: torch.Tensor | None = None,
+    near: torch.Tensor | None = None,
+    tol: float = 1e-4,
+    max_products: int = 300,
+) -> tuple[np.ndarray, torch.Tensor]:
     r"""The k largest eigenvalues of the Hessian of `loss` at `theta` (n,), by `lanczos`.
 
     With a preconditioner d (n,), those of the symmetric matrix that has the eigenvalues of
@@ -207,7 +236,16 @@ def top_eigenpairs(loss, theta, k=1, *, preconditioner=None, near=None, tol=1e-4
     return lanczos(product, start, k, tol, max_products)
 
 
-def sharpness(model, x, y, *, loss=None, preconditioner=None, tol=1e-4, max_products=300):
+def sharpness(
+    model: torch.nn.Module,
+    x: Any,
+    y: Any,
+    *,
+    loss: Loss | None = None,
+    preconditioner: torch.Tensor | None = None,
+    tol: float = 1e-4,
+    max_products: int = 300,
+) -> float:
     """The largest eigenvalue of the Hessian of a model's loss on a batch: L at this point.
 
     Gradient descent with rate lr is stable there while lr < 2 / sharpness. Take one batch, large
@@ -221,7 +259,9 @@ def sharpness(model, x, y, *, loss=None, preconditioner=None, tol=1e-4, max_prod
     return float(values[0])
 
 
-def adam_preconditioner(state, betas=(0.9, 0.999), eps=1e-8):
+def adam_preconditioner(
+    state: State, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+) -> Any:
     r"""What the last update of Adam divided its running average m by, coordinate by coordinate.
 
     .. math:: d = (1 - \beta_1^t)\,\bigl(\sqrt{v_t / (1 - \beta_2^t)} + \epsilon\bigr)
@@ -236,6 +276,6 @@ def adam_preconditioner(state, betas=(0.9, 0.999), eps=1e-8):
     return correction[0] * ((state["v"] / correction[1]) ** 0.5 + eps)
 
 
-def _check(name, value, holds, allowed):
+def _check(name: str, value: object, holds: object, allowed: str) -> None:
     if not holds:
         raise ValueError(f"{name}={value} is not allowed: {allowed}")

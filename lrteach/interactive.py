@@ -10,15 +10,25 @@ first state, complete without JavaScript, and the chart as data, which the site'
 Needs Altair and vl-convert, which the extra `book` installs.
 """
 
+from __future__ import annotations
+
 import html
 import itertools
 import json
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lrteach import plots
+
+if TYPE_CHECKING:
+    import altair
+    import pandas as pd
 
 __all__ = [
     "slider", "choice", "rows", "leaving", "powers", "rate_color", "figure", "Control",
@@ -62,16 +72,16 @@ class Control:
     kind: str
     name: str
     label: str
-    values: tuple
-    texts: tuple
+    values: tuple[Any, ...]  # numbers or strings
+    texts: tuple[str, ...]
     start: int
 
     @property
-    def chosen(self):
+    def chosen(self) -> str:
         """For `transform_filter`: the rows whose column `name` has the chosen value."""
         return f"datum.{self.name} === {self.name}"
 
-    def _html(self):
+    def _html(self) -> str:
         label = html.escape(self.label)
         if self.kind == "choice":
             options = "".join(
@@ -87,7 +97,23 @@ class Control:
         )
 
 
-def slider(name, values, label, start=None, texts=None):
+def _needed(module: str) -> Any:
+    """A module that lrteach itself does without."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            'interactive figures need `pip install "lrteach[notebooks]"`', name=module
+        ) from error
+
+
+def slider(
+    name: str,
+    values: Iterable[Any],
+    label: str,
+    start: Any = None,
+    texts: Iterable[str] | None = None,
+) -> Control:
     """A slider over `values`, which stand in the column `name` of a table.
 
     Parameters
@@ -105,12 +131,20 @@ def slider(name, values, label, start=None, texts=None):
     return _control("slider", name, values, label, start, texts)
 
 
-def choice(name, values, label, start=None, texts=None):
+def choice(
+    name: str,
+    values: Iterable[Any],
+    label: str,
+    start: Any = None,
+    texts: Iterable[str] | None = None,
+) -> Control:
     """A list to choose one of `values` from; otherwise like `slider`."""
     return _control("choice", name, values, label, start, texts)
 
 
-def _control(kind, name, values, label, start, texts):
+def _control(
+    kind: str, name: str, values: Iterable[Any], label: str, start: Any, texts: Iterable[str] | None
+) -> Control:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name) or name in RESERVED:
         raise ValueError(
             f"name={name!r} is not allowed: one word of letters and digits, none of {sorted(RESERVED)}"
@@ -139,7 +173,7 @@ def _control(kind, name, values, label, start, texts):
     return Control(kind, name, label, values, texts, values.index(start))
 
 
-def rows(over, **columns):
+def rows(over: Mapping[str, Sequence[Any] | np.ndarray], **columns: ArrayLike) -> pd.DataFrame:
     """Arrays as a table with one row for each combination of the coordinates `over`.
 
     Parameters
@@ -192,14 +226,14 @@ def rows(over, **columns):
     return pd.DataFrame({name: values.ravel() for name, values in table.items()})
 
 
-def _four_digits(values):
+def _four_digits(values: np.ndarray) -> np.ndarray:
     size = np.where((values == 0) | ~np.isfinite(values), 1.0, np.abs(values))
     places = 3 - np.floor(np.log10(size)).astype(int)
     flat = [round(float(v), int(p)) for v, p in zip(values.ravel(), places.ravel(), strict=True)]
     return np.array(flat).reshape(values.shape)
 
 
-def leaving(table, by, column, top):
+def leaving(table: pd.DataFrame, by: str | list[str], column: str, top: float) -> pd.DataFrame:
     """The row at which each run first exceeds `top` (or is no number), with `column` set to `top`.
 
     Drawn as triangles they are the marks of runs that leave the frame. `by` names the column, or a
@@ -209,7 +243,7 @@ def leaving(table, by, column, top):
     return gone.groupby(by, sort=False).head(1).assign(**{column: top})
 
 
-def powers(exponents):
+def powers(exponents: Iterable[int]) -> dict[str, Any]:
     """Keywords for `.axis(...)` of a logarithmic scale: labels 10⁻², 1, 10² … and no other ticks."""
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
     names = {10.0**k: {0: "1", 1: "10"}.get(k, "10" + str(k).translate(raised)) for k in exponents}
@@ -217,11 +251,11 @@ def powers(exponents):
     return {"values": list(names), "labelExpr": f"{label}''"}
 
 
-def rate_color(rates, column="rate"):
+def rate_color(rates: ArrayLike, column: str = "rate") -> altair.Color:
     """The encoding that gives each rate in `column` its colour, as in every figure of the book."""
-    import altair
     from matplotlib.colors import to_hex
 
+    altair = _needed("altair")
     low, high = float(np.min(rates)), float(np.max(rates))
     stops = [to_hex(plots.rate_color(lr, [low, high])) for lr in np.geomspace(low, high, 9)]
     scale = altair.Scale(type="log", domain=np.geomspace(low, high, 9).tolist(), range=stops)
@@ -231,18 +265,20 @@ def rate_color(rates, column="rate"):
 class InteractiveFigure:
     """What `figure` returns. Notebooks show it: as the picture of its first state, on the site live."""
 
-    def __init__(self, title, page):
+    def __init__(self, title: str, page: str) -> None:
         self.title = title
         self.page = page
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self.page}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'<Interactive figure "{self.title}">'
 
 
-def figure(chart, *controls, title, alt, says=None):
+def figure(
+    chart: Any, *controls: Control, title: str, alt: str, says: Callable[..., str] | None = None
+) -> InteractiveFigure:
     """Make a chart of Altair and its controls a figure of the page.
 
     Parameters
@@ -289,10 +325,9 @@ def figure(chart, *controls, title, alt, says=None):
     return InteractiveFigure(title, _page(spec, controls, title, alt, sentences))
 
 
-def _specification(chart):
+def _specification(chart: Any) -> dict[str, Any]:
     """The chart as Vega-Lite, in the book's style; what the chart itself configures goes first."""
-    import altair
-
+    altair = _needed("altair")
     with altair.theme.enable("none"), altair.data_transformers.disable_max_rows():
         spec = chart.to_dict()
     if "vconcat" in spec:
@@ -305,7 +340,7 @@ def _specification(chart):
     return spec
 
 
-def _check_controls(spec, controls):
+def _check_controls(spec: dict[str, Any], controls: Sequence[Control]) -> None:
     """Whether the chart filters by each control, and has rows for each of its values."""
     tables = list(spec.get("datasets", {}).values())
     without_data = json.dumps({key: value for key, value in spec.items() if key != "datasets"})
@@ -317,12 +352,11 @@ def _check_controls(spec, controls):
             raise ValueError(f"no table has rows for every value of {control.name!r}")
 
 
-def _page(spec, controls, title, alt, sentences):
+def _page(
+    spec: dict[str, Any], controls: Sequence[Control], title: str, alt: str, sentences: list[str]
+) -> str:
     """The figure's HTML."""
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise ImportError("interactive figures need `pip install 'lrteach[book]'`") from error
+    vl_convert = _needed("vl_convert")
 
     data = {
         # compiled here, so that the page needs no compiler
@@ -346,7 +380,7 @@ def _page(spec, controls, title, alt, sentences):
     )
 
 
-def _still(svg, title):
+def _still(svg: str, title: str) -> str:
     """The picture of the first state: no roles of its own, no id that another picture has."""
     svg = re.sub(r' (role|aria-[a-z]+|version|xmlns(:xlink)?)="[^"]*"', "", svg)
     prefix = re.sub(r"\W+", "-", title.lower()).strip("-")[:40]

@@ -5,15 +5,25 @@ them, as it does for the formula itself. What is left is arithmetic on arrays, e
 `torch.compile` makes one loop of it, which reads each array once and changes them in place.
 """
 
+from __future__ import annotations
+
 import math
 import operator
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from itertools import chain
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import torch
 from torch import fx
 
+if TYPE_CHECKING:
+    from lrteach.rules import Hyper, Rule
+
 __all__ = ["Kernel", "kernel_of"]
+
+# Changes arrays in place.
+Loop: TypeAlias = Callable[..., object]
 
 # What treats every element alike and for itself. A formula with anything else in it, a norm or a
 # matrix product, must see whole tensors: it is neither compiled nor applied in blocks.
@@ -36,7 +46,7 @@ class Kernel:
         Both parts as Python code, to be read.
     """
 
-    def __init__(self, graph, inputs, outputs):
+    def __init__(self, graph: fx.Graph, inputs: list[fx.Node], outputs: list[fx.Node]) -> None:
         in_arrays = set(inputs)
         for node in graph.nodes:
             if any(source in in_arrays for source in node.all_input_nodes):
@@ -46,6 +56,7 @@ class Kernel:
             _divide_by_multiplying(graph, node, in_arrays)
         between = [n for n in graph.nodes if n not in in_arrays and n.users.keys() & in_arrays]
 
+        copies: dict[fx.Node, Any]
         first, copies = fx.Graph(), {}
         for node in graph.nodes:
             if node not in in_arrays:
@@ -73,15 +84,15 @@ class Kernel:
                 second.call_method("copy_", (copies[inputs[target]], copies[node]))
         second.output(())
 
-        first, second = fx.GraphModule({}, first), fx.GraphModule({}, second)
-        self._compiled = {}
+        of_numbers, of_arrays = fx.GraphModule({}, first), fx.GraphModule({}, second)
+        self._compiled: dict[tuple[torch.dtype, torch.device, int], tuple[Loop | None, str]] = {}
         self._count = (len(inputs), len(between))
-        self._numbers = first.forward
-        self._arrays = second.forward
+        self._numbers = of_numbers.forward
+        self._arrays = of_arrays.forward
         self.arrays = _moving(self._arrays, self._moves)
-        self.source = f"{first.code}\n{second.code}"
+        self.source = f"{of_numbers.code}\n{of_arrays.code}"
 
-    def compiled(self, dtype, device):
+    def compiled(self, dtype: torch.dtype, device: torch.device) -> tuple[Loop | None, str]:
         """`arrays` through `torch.compile`, for vectors of one dtype on one device.
 
         Returns (loop, "") or (None, why it cannot be compiled). The first call takes seconds.
@@ -95,13 +106,13 @@ class Kernel:
                 self._compiled[key] = None, _reason(error)
         return self._compiled[key]
 
-    def numbers(self, lr, t, hyper):
+    def numbers(self, lr: float | torch.Tensor, t: int, hyper: Hyper) -> list[float]:
         """The numbers that update `t` needs, as a list of floats."""
         floats = chain.from_iterable(_floats(value) for value in hyper.values())
         return self._numbers(float(lr), t, *floats)
 
 
-def kernel_of(rule, hyper):
+def kernel_of(rule: Rule, hyper: Hyper) -> tuple[Kernel | None, str]:
     """The kernel of a rule with these hyperparameters, and why it has none.
 
     Returns (kernel, "") or (None, reason). Floats in `hyper` may change from call to call; with
@@ -119,17 +130,17 @@ def kernel_of(rule, hyper):
 
 
 @lru_cache(maxsize=64)
-def _kernel_of(rule, template):
+def _kernel_of(rule: Rule, template: tuple[tuple[str, Any], ...]) -> tuple[Kernel | None, str]:
     graph = fx.Graph()
     tracer = _Tracer(graph)
 
-    def symbol(name):  # numbered, as a pair of betas is two symbols
+    def symbol(name: str) -> Any:  # numbered, as a pair of betas is two symbols
         return tracer.proxy(graph.placeholder(f"{name}_{len(graph.nodes)}"))
 
     try:
         theta, g, *slots = (symbol(name) for name in ("theta", "g", *rule.slots))
         lr, t = symbol("lr"), symbol("t")
-        hyper = {name: _fill(value, lambda name=name: symbol(name)) for name, value in template}
+        hyper = {name: _fill(value, partial(symbol, name)) for name, value in template}
         new = rule.update(theta, g, slots, t, lr, hyper)
         kernel = Kernel(graph, [x.node for x in (theta, g, *slots)], [x.node for x in new])
         _check_result(kernel, rule, {name: _fill(value, lambda: 0.5) for name, value in template})
@@ -139,7 +150,7 @@ def _kernel_of(rule, template):
         return None, f"{rule.__name__} is not plain arithmetic, element by element ({reason})"
 
 
-def _moving(loop, moves):
+def _moving(loop: Loop, moves: list[tuple[int, int]]) -> Loop:
     """`loop`, which then hands arrays on.
 
     Not a part of the loop: torch 2.14 compiles `a.copy_(new); b.copy_(old_a)` so that `b` gets
@@ -148,7 +159,7 @@ def _moving(loop, moves):
     if not moves:
         return loop
 
-    def moving(*arrays):
+    def moving(*arrays: torch.Tensor) -> None:
         before = [arrays[source].clone() for _, source in moves]
         loop(*arrays)
         for (target, _), value in zip(moves, before, strict=True):
@@ -157,7 +168,9 @@ def _moving(loop, moves):
     return moving
 
 
-def _compile_loop(arrays, vectors, numbers, dtype, device):
+def _compile_loop(
+    arrays: Loop, vectors: int, numbers: int, dtype: torch.dtype, device: torch.device
+) -> Loop:
     """Compile `arrays`, and on a CPU spare it the checks that torch makes before each call.
 
     They ask what kind of arrays these are, which our caller knows, and take longer than the loop
@@ -166,12 +179,13 @@ def _compile_loop(arrays, vectors, numbers, dtype, device):
     """
     from torch._dynamo import lookup_backend
 
-    backend, seen = lookup_backend("inductor"), []
+    backend = lookup_backend("inductor")
+    seen: list[Any] = []  # the loop, and what it was called with
 
-    def listen(module, examples):
+    def listen(module: fx.GraphModule, examples: list[torch.Tensor]) -> Loop:
         loop = backend(module, examples)
 
-        def call(*arguments):
+        def call(*arguments: Any) -> object:
             if not seen:
                 seen.append((loop, arguments))
             return loop(*arguments)
@@ -181,7 +195,7 @@ def _compile_loop(arrays, vectors, numbers, dtype, device):
     guarded = torch.compile(arrays, dynamic=True, fullgraph=True, backend=listen)
     n = 2**20  # so long that torch divides the loop among all threads
     generator = torch.Generator().manual_seed(0)
-    ours = [
+    ours: list[Any] = [
         torch.rand(size, dtype=dtype, generator=generator).to(device)
         for size in (*[n] * vectors, numbers)
     ]
@@ -196,18 +210,18 @@ def _compile_loop(arrays, vectors, numbers, dtype, device):
     ours += [n, numbers]
     # By identity, and the two lengths by their value.
     where = {x if isinstance(x, int) else id(x): i for i, x in enumerate(ours)}
-    order = [where.get(x if isinstance(x, int) else id(x)) for x in theirs]
+    order: list[Any] = [where.get(x if isinstance(x, int) else id(x)) for x in theirs]
     if device.type != "cpu" or None in order:
         return guarded
 
-    def direct(*arguments):
+    def direct(*arguments: Any) -> None:
         arguments += (arguments[0].numel(), numbers)
         loop(*[arguments[i] for i in order])
 
     return direct
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     """What went wrong in the compiler, in a line: the innermost cause says it best."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -219,39 +233,41 @@ class _Symbol(fx.Proxy):
 
     __array_ufunc__ = None
 
-    def __array__(self, *_, **__):
+    def __array__(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("it calls NumPy")
 
-    def __abs__(self):
+    def __abs__(self) -> fx.Proxy:
         return self.abs()
 
 
 class _Tracer(fx.proxy.GraphAppendingTracer):
-    def proxy(self, node):
+    def proxy(self, node: fx.Node) -> _Symbol:
         return _Symbol(node, self)
 
 
-def _template(value):
+def _template(value: Any) -> Any:
     """What of a hyperparameter a kernel is made for: `float` in the place of each float."""
     if isinstance(value, (tuple, list)):
         return tuple(_template(part) for part in value)
     return float if isinstance(value, float) else value
 
 
-def _fill(template, make):
+def _fill(template: Any, make: Callable[[], Any]) -> Any:
     """A template with a new `make()` in the place of each float."""
     if isinstance(template, tuple):
         return tuple(_fill(part, make) for part in template)
     return make() if template is float else template
 
 
-def _floats(value):
+def _floats(value: Any) -> list[float]:
     if isinstance(value, (tuple, list)):
         return [x for part in value for x in _floats(part)]
     return [value] if isinstance(value, float) else []
 
 
-def _check_elementwise(nodes, outputs, in_arrays):
+def _check_elementwise(
+    nodes: set[fx.Node], outputs: list[fx.Node], in_arrays: set[fx.Node]
+) -> None:
     for node in nodes:
         name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
         known = name in _FUNCTIONS and (
@@ -264,7 +280,7 @@ def _check_elementwise(nodes, outputs, in_arrays):
 
 
 @torch.no_grad()
-def _check_result(kernel, rule, hyper):
+def _check_result(kernel: Kernel, rule: Rule, hyper: Hyper) -> None:
     """A formula that treats tensors and symbols differently is noticed by its result."""
     theta, g, *slots = torch.rand(
         2 + len(rule.slots), 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
@@ -277,7 +293,7 @@ def _check_result(kernel, rule, hyper):
             raise TypeError("it treats tensors in a way of their own")
 
 
-def _divide_by_multiplying(graph, node, in_arrays):
+def _divide_by_multiplying(graph: fx.Graph, node: fx.Node, in_arrays: set[fx.Node]) -> None:
     """Make array / number into array · (1 / number), which a processor does five times faster."""
     if node.target is operator.truediv and node in in_arrays and node.args[1] not in in_arrays:
         with graph.inserting_before(node):
@@ -285,5 +301,5 @@ def _divide_by_multiplying(graph, node, in_arrays):
         node.target, node.args = operator.mul, (node.args[0], inverse)
 
 
-def _inverse(number):
+def _inverse(number: float) -> float:
     return 1 / number if number else math.inf

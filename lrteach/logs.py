@@ -14,12 +14,14 @@ import json
 import math
 import re
 import reprlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice, zip_longest
 from numbers import Real
 from pathlib import Path
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -64,6 +66,10 @@ NAMES = {
 
 LOSSES = ("loss", "val_loss")
 
+Columns: TypeAlias = dict[str, Sequence[Any]]  # values, text or numbers, of some rows
+# Steps and values that are still to be added to the sample.
+Buffer: TypeAlias = "tuple[list[float], list[float], _Kept]"
+
 
 class LogError(ValueError):
     """The log cannot be read, or there is nothing in it that can be used."""
@@ -92,7 +98,7 @@ class Series:
     broken_at: float | None = None
     lost_at: float | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.steps)
 
 
@@ -105,30 +111,55 @@ class Log:
     """
 
     source: str
-    series: dict
-    columns: dict = field(default_factory=dict)
-    ignored: tuple = ()
-    notes: tuple = ()
+    series: dict[str, Series]
+    columns: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    losses = property(lambda self: self._of("loss"), doc="Training loss.")
-    val_losses = property(lambda self: self._of("val_loss"), doc="Validation loss.")
-    rates = property(lambda self: self._of("lr"), doc="Learning rate.")
-    grad_norms = property(lambda self: self._of("grad_norm"), doc="Length of the gradient.")
-    accuracies = property(lambda self: self._of("accuracy"), doc="Training accuracy.")
-    val_accuracies = property(lambda self: self._of("val_accuracy"), doc="Validation accuracy.")
-    update_ratios = property(
-        lambda self: self._of("update_ratio"), doc="Length of an update over that of the weights."
-    )
+    @property
+    def losses(self) -> Series:
+        """Training loss."""
+        return self._of("loss")
 
-    def _of(self, name):
+    @property
+    def val_losses(self) -> Series:
+        """Validation loss."""
+        return self._of("val_loss")
+
+    @property
+    def rates(self) -> Series:
+        """Learning rate."""
+        return self._of("lr")
+
+    @property
+    def grad_norms(self) -> Series:
+        """Length of the gradient."""
+        return self._of("grad_norm")
+
+    @property
+    def accuracies(self) -> Series:
+        """Training accuracy."""
+        return self._of("accuracy")
+
+    @property
+    def val_accuracies(self) -> Series:
+        """Validation accuracy."""
+        return self._of("val_accuracy")
+
+    @property
+    def update_ratios(self) -> Series:
+        """Length of an update over that of the weights."""
+        return self._of("update_ratio")
+
+    def _of(self, name: str) -> Series:
         return self.series.get(name, Series(np.zeros(0), np.zeros(0), 0))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         found = ", ".join(f"{len(s)} of {name}" for name, s in self.series.items())
         return f"<Log {self.source}: {found}>"
 
 
-def read_log(source, columns=None, progress=False):
+def read_log(source: Any, columns: dict[str, str] | None = None, progress: bool = False) -> Log:
     """Read the log of a run.
 
     Parameters
@@ -178,7 +209,7 @@ def read_log(source, columns=None, progress=False):
         raise LogError(f"{path}: the name must be text in UTF-8") from None
 
 
-def _of_path(path, columns, progress):
+def _of_path(path: Path, columns: dict[str, str], progress: bool) -> Log:
     if not path.exists():
         raise LogError("there is no such file")
     if path.is_dir():
@@ -199,15 +230,20 @@ def _of_path(path, columns, progress):
     raise LogError(f"logs end in .csv, .tsv, .jsonl or .json, or are TensorBoard's, not {kind!r}")
 
 
-def _noted(read, path, columns, progress):
+def _noted(
+    read: Callable[[Path, bool, list[str]], Iterator[tuple[str, Any]]],
+    path: Path,
+    columns: dict[str, str],
+    progress: bool,
+) -> Log:
     """A Log of what `read` finds in the file, with the notes that it makes."""
-    notes = []
+    notes: list[str] = []
     log = _gather(read(path, progress, notes), columns, path.name)
     log.notes = tuple(notes)
     return log
 
 
-def _of_run(run):
+def _of_run(run: Any) -> Log:
     steps = np.arange(run.steps, dtype=float)
     series = {
         "loss": _whole(np.arange(len(run.losses), dtype=float), run.losses),
@@ -219,7 +255,7 @@ def _of_run(run):
     return Log(repr(run), {name: one for name, one in series.items() if one is not None})
 
 
-def _of_table(table, columns):
+def _of_table(table: Any, columns: dict[str, str]) -> Log:
     """A DataFrame. NaN there is a value that was not measured, or a loss that was NaN."""
     names = [
         "/".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in table.columns
@@ -231,7 +267,7 @@ def _of_table(table, columns):
     return _gather_columns([chunk] if len(table) else [], names, columns, "the table")
 
 
-def _whole(steps, values):
+def _whole(steps: np.ndarray, values: np.ndarray) -> Series | None:
     kept = _Kept()
     kept.add(np.asarray(steps, float), np.asarray(values, float))
     return kept.series()
@@ -246,16 +282,16 @@ BAR = {"unit_scale": True, "leave": False, "disable": None, "delay": 1}  # only 
 class _Watched(io.FileIO):
     """A file that moves a progress bar as it is read."""
 
-    bar = None
+    bar: Any = None  # tqdm's
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: Any) -> int:
         count = super().readinto(buffer)
         self.bar.update(count)
         return count
 
 
 @contextmanager
-def _opened(path, progress):
+def _opened(path: Path, progress: bool) -> Iterator[IO[bytes]]:
     """The file, for reading bytes; with a progress bar if this is a terminal."""
     if not progress:
         with open(path, "rb") as file:
@@ -271,7 +307,7 @@ def _opened(path, progress):
         yield io.BufferedReader(raw, 1 << 20)
 
 
-def _of_csv(path, columns, progress):
+def _of_csv(path: Path, columns: dict[str, str], progress: bool) -> Log:
     with open(path, encoding="utf-8-sig", newline="") as file:
         header = file.readline(LONGEST_LINE)
     separator = max(",;\t", key=header.count)  # spreadsheets write ; where , is in numbers
@@ -280,7 +316,7 @@ def _of_csv(path, columns, progress):
         rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
         try:
             names = [name.strip() for name in next(rows, [])]
-            notes = []
+            notes: list[str] = []
             log = _gather_columns(
                 _chunks(rows, names, _ends_in_a_line(path), notes), names, columns, path.name
             )
@@ -290,14 +326,16 @@ def _of_csv(path, columns, progress):
             raise LogError(f"line {rows.line_num} is no line of a table: {error}") from None
 
 
-def _ends_in_a_line(path):
+def _ends_in_a_line(path: Path) -> bool:
     """Whether the last byte ends a line."""
     with open(path, "rb") as file:
         file.seek(-1, io.SEEK_END)
         return file.read(1) in b"\r\n"
 
 
-def _chunks(rows, names, ended, notes):
+def _chunks(
+    rows: Iterable[list[str]], names: list[str], ended: bool, notes: list[str]
+) -> Iterator[Columns]:
     """Columns of a few thousand rows at a time, as lists of text; short rows are filled up.
 
     A last row that is short and, as `ended` is False, no whole line is left out, with a note.
@@ -324,7 +362,7 @@ def _chunks(rows, names, ended, notes):
         yield {n: columns[i] if i < len(columns) else empty for i, n in enumerate(names)}
 
 
-def _json_lines(path, progress, notes):
+def _json_lines(path: Path, progress: bool, notes: list[str]) -> Iterator[tuple[str, Any]]:
     """Records of a file of lines. A last line that was cut off is left out, with a note."""
     with _opened(path, progress) as file:
         for number in range(1, 1 << 62):
@@ -344,7 +382,7 @@ def _json_lines(path, progress, notes):
                 yield f"line {number}", record
 
 
-def _json_records(path, progress, notes):
+def _json_records(path: Path, progress: bool, notes: list[str]) -> Iterator[tuple[str, Any]]:
     if path.stat().st_size > LARGEST_JSON:
         raise LogError(
             f"a .json file of more than {LARGEST_JSON / 1e6:.0f} MB must be written as JSON lines (.jsonl)"
@@ -373,7 +411,7 @@ def _json_records(path, progress, notes):
     yield from ((f"record {i}", record) for i, record in enumerate(content))
 
 
-def _rows_of(columns):
+def _rows_of(columns: dict[str, Any]) -> list[dict[str, Any]]:
     """Records of a dict of lists of one length, such as the history of a Keras model."""
     lists = {name: value for name, value in columns.items() if isinstance(value, list)}
     lengths = {name: len(value) for name, value in lists.items()}
@@ -382,7 +420,7 @@ def _rows_of(columns):
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
-def _json(text, where):
+def _json(text: bytes, where: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
@@ -393,7 +431,7 @@ def _json(text, where):
         raise LogError(f"{where} cannot be read: {error}") from None
 
 
-def _of_tensorboard(path, columns, progress):
+def _of_tensorboard(path: Path, columns: dict[str, str], progress: bool) -> Log:
     files = list(_event_files(path)) if path.is_dir() else [("", path)]
     if not files:
         raise LogError("there is no TensorBoard event file in this folder")
@@ -407,7 +445,7 @@ def _of_tensorboard(path, columns, progress):
             "TensorBoard's files need its package: pip install 'lrteach[tensorboard]'"
         ) from None
 
-    def records(event, part):
+    def records(event: Any, part: str) -> Iterator[tuple[str, Any]]:
         for value in event.summary.value:
             if value.HasField("simple_value"):
                 number = value.simple_value
@@ -421,13 +459,13 @@ def _of_tensorboard(path, columns, progress):
             if isinstance(number, (int, float)):
                 yield f"step {event.step}", {"step": event.step, part + value.tag: number}
 
-    def raw_records(file):
+    def raw_records(file: Path) -> Iterator[bytes]:
         with suppress(MemoryError, OverflowError):  # the length that a record claims to have
             yield from RawEventFileLoader(str(file)).Load()
 
     total, unread = sum(file.stat().st_size for _, file in files), 0
 
-    def events():
+    def events() -> Iterator[tuple[str, Any]]:
         from tqdm import tqdm
 
         nonlocal unread
@@ -454,12 +492,12 @@ def _of_tensorboard(path, columns, progress):
     return log
 
 
-def _event_files(folder):
+def _event_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """The event files of one run: (what its tags begin with, path).
 
     They lie in one folder, or, as those of Keras, in one for training and one for validation.
     """
-    found = {}
+    found: dict[Path, list[Path]] = {}
     for file in sorted(folder.rglob("*.tfevents.*")):
         if not file.is_file():
             continue
@@ -488,11 +526,13 @@ def _event_files(folder):
 class _Kept:
     """An even sample of a series that may be of any length."""
 
-    def __init__(self):
-        self.steps, self.values, self.every, self.count, self.broken_at = [], [], 1, 0, None
-        self.held = 0
+    def __init__(self) -> None:
+        self.steps: list[np.ndarray] = []
+        self.values: list[np.ndarray] = []
+        self.every, self.count, self.held = 1, 0, 0
+        self.broken_at: float | None = None
 
-    def add(self, steps, values):
+    def add(self, steps: np.ndarray, values: np.ndarray) -> None:
         """Take more of the series: arrays (n,)."""
         finite = np.isfinite(values)
         if self.broken_at is None and not finite.all():
@@ -509,7 +549,7 @@ class _Kept:
             self.values = [np.concatenate(self.values)[::2]]
             self.every, self.held = 2 * self.every, len(self.steps[0])
 
-    def series(self):
+    def series(self) -> Series | None:
         """What was kept, or None if there never was a value."""
         if not self.count and self.broken_at is None:
             return None
@@ -521,10 +561,11 @@ class _Kept:
 class _Gap:
     """Whether a column that was there in nearly every row is missing in the last rows."""
 
-    def __init__(self):
-        self.rows, self.given, self.before, self.since = 0, 0, 0, None
+    def __init__(self) -> None:
+        self.rows, self.given, self.before = 0, 0, 0
+        self.since: float | None = None
 
-    def add(self, steps, given):
+    def add(self, steps: np.ndarray | list[float], given: np.ndarray | list[bool]) -> None:
         """Take more rows: their steps, and whether the column has a value there; arrays (n,)."""
         here = np.flatnonzero(given)
         first = 0
@@ -537,19 +578,19 @@ class _Gap:
         self.rows += len(steps)
 
     @property
-    def lost_at(self):
+    def lost_at(self) -> float | None:
         """The first of the last rows, or None where the column is there or was rare before."""
         return self.since if self.given >= max(2, DENSE * self.before) else None
 
 
 @lru_cache(1000)
-def _words(name):
+def _words(name: object) -> str:
     """A column's name in small letters: `Train/lossPerStep` is "train loss per step"."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name))
     return " ".join(re.findall(r"[a-z]+|[0-9]+", spaced.lower()))
 
 
-def _recognise(names, columns):
+def _recognise(names: Iterable[Any], columns: dict[str, str]) -> dict[str, str]:
     """Which column holds what: {"loss": "train/loss", ...}."""
     names = list(dict.fromkeys(map(str, names)))
     missing = [name for name in columns.values() if name not in names]
@@ -563,23 +604,25 @@ def _recognise(names, columns):
             if not ranks and what == "lr":  # Lightning's monitor: lr-AdamW, lr-SGD/pg1
                 ranks = {n: i for i, (n, w) in enumerate(words.items()) if w.startswith("lr ")}
             if ranks:
-                found[what] = min(ranks, key=ranks.get)
+                found[what] = min(ranks, key=ranks.__getitem__)
     return found
 
 
-def _some(names):
+def _some(names: list[str]) -> str:
     return ", ".join(map(_short, names[:12])) + (
         f" and {len(names) - 12} more" if len(names) > 12 else ""
     )
 
 
-def _short(value, most=60):
+def _short(value: object, most: int = 60) -> str:
     """A value as it is shown in a message: what a log holds may be of any length."""
     text = reprlib.repr(value) if not isinstance(value, str) else repr(value[: most + 1])
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _gather_columns(chunks, names, columns, source):
+def _gather_columns(
+    chunks: Iterable[Columns], names: list[str], columns: dict[str, str], source: str
+) -> Log:
     """A Log of a table that comes in pieces: {name: values, text or numbers, of some rows}."""
     found = _recognise(names, columns)
     _require(found, names)
@@ -588,8 +631,12 @@ def _gather_columns(chunks, names, columns, source):
             raise LogError(f"there are several columns {_short(name)}")
     kept = {what: _Kept() for what in found if what != "step"}
     gaps = {what: _Gap() for what in LOSSES if what in found}
-    beside = {what: set() for what in gaps}  # columns that have values in its rows
-    after = {what: set() for what in gaps}  # and in those that follow its last one
+    beside: dict[str, set[str]] = {
+        what: set() for what in gaps
+    }  # columns that have values in its rows
+    after: dict[str, set[str]] = {
+        what: set() for what in gaps
+    }  # and in those that follow its last one
     rows = 0
     for chunk in chunks:
         here = {what: _numbers(chunk[name], name, rows) for what, name in found.items()}
@@ -617,7 +664,7 @@ def _gather_columns(chunks, names, columns, source):
     return _log(kept, found, names, source, gaps)
 
 
-def _filled(chunk, first, last, known):
+def _filled(chunk: Columns, first: int, last: int, known: set[str]) -> set[str]:
     """Names of the columns, except those known, that have a value in some of these rows."""
     return {
         name
@@ -630,7 +677,7 @@ def _filled(chunk, first, last, known):
     }
 
 
-def _numbers(column, name, first_row):
+def _numbers(column: Sequence[Any], name: str, first_row: int) -> tuple[np.ndarray, np.ndarray]:
     """The values of a column and where there is one, both (n,). What is no number is refused."""
     try:
         values = np.array(column, dtype=float)  # None becomes NaN
@@ -650,9 +697,13 @@ def _numbers(column, name, first_row):
     return values, given
 
 
-def _gather(records, columns, source):
+def _gather(records: Iterable[tuple[Any, Any]], columns: dict[str, str], source: str) -> Log:
     """A Log of records (where, dict). Names may appear late: a record need not have all."""
-    columns_of, kept, gaps, names, index = {}, {}, {}, {}, -1
+    columns_of: dict[str, str] = {}
+    kept: dict[str, Buffer] = {}
+    gaps: dict[str, _Gap] = {}
+    names: dict[str, None] = {}
+    index = -1
     for index, (where, record) in enumerate(records):
         if not isinstance(record, dict):
             raise LogError(f"{where} is no record but {type(record).__name__}")
@@ -692,14 +743,15 @@ def _gather(records, columns, source):
     return _log(by_what, columns_of, list(names), source, by_loss)
 
 
-def _flush(buffer):
+def _flush(buffer: Buffer) -> None:
     steps, values, kept = buffer
     if steps:
         kept.add(np.array(steps, float), np.array(values, float))
-        steps.clear(), values.clear()
+        steps.clear()
+        values.clear()
 
 
-def _number(value, where, name):
+def _number(value: Any, where: object, name: str | None) -> float:
     """A value as a float; text such as "nan" too, as some tools write it."""
     if isinstance(value, str):
         with suppress(ValueError):
@@ -712,16 +764,22 @@ def _number(value, where, name):
         return math.inf
 
 
-def _require(found, names):
+def _require(found: dict[str, str], names: list[str]) -> None:
     if "loss" not in found and "val_loss" not in found:
         raise LogError(
             f"no loss was recognised among {_some(names)}: name it with columns={{'loss': ...}}"
         )
 
 
-def _log(kept, found, names, source, gaps):
-    series = {what: kept[what].series() for what in NAMES if what in kept}
-    series = {what: one for what, one in series.items() if one is not None}
+def _log(
+    kept: dict[str, _Kept],
+    found: dict[str, str],
+    names: list[str],
+    source: str,
+    gaps: dict[str, _Gap],
+) -> Log:
+    every = {what: kept[what].series() for what in NAMES if what in kept}
+    series = {what: one for what, one in every.items() if one is not None}
     for what in set(gaps) & set(series):
         at, others = gaps[what].lost_at, [series[n] for n in LOSSES if n in series and n != what]
         # A loss that is measured later is finite, so nothing has diverged.

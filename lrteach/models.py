@@ -6,8 +6,10 @@ parameters `initialise` draws from the seed of the run.
 
 import copy
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from numbers import Integral
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +17,12 @@ from torch import nn
 
 __all__ = ["mlp", "cnn", "linear_model", "initialise", "count_parameters"]
 
+M = TypeVar("M", bound=nn.Module)
+
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
-def mlp(sizes=(40, 100, 100, 10), activation="relu"):
+def mlp(sizes: Iterable[int] = (40, 100, 100, 10), activation: str = "relu") -> nn.Sequential:
     """A dense network: inputs, hidden widths, outputs. The default fits `data.mnist1d()`.
 
     Inputs (B, sizes[0]) give outputs (B, sizes[-1]), which are logits for a classification.
@@ -36,12 +40,14 @@ def mlp(sizes=(40, 100, 100, 10), activation="relu"):
     return nn.Sequential(*layers[:-1])
 
 
-def linear_model(inputs, outputs=1, bias=True):
+def linear_model(inputs: int, outputs: int = 1, bias: bool = True) -> nn.Sequential:
     """One linear layer: linear regression, or logistic regression on its logits."""
     return nn.Sequential(nn.Linear(inputs, outputs, bias=bias))
 
 
-def cnn(channels=(32, 64, 64), hidden=64, classes=10):
+def cnn(
+    channels: tuple[int, int, int] = (32, 64, 64), hidden: int = 64, classes: int = 10
+) -> nn.Sequential:
     """Three 3×3 convolutions, two of them pooled, then two dense layers: 28×28 digits to logits.
 
     With the default widths, 93 322 parameters. Inputs (B, 1, 28, 28), outputs (B, classes).
@@ -58,12 +64,15 @@ def cnn(channels=(32, 64, 64), hidden=64, classes=10):
     )  # fmt: skip
 
 
-def initialise(model, seed):
+def initialise(model: M, seed: int) -> M:
     """Draw the parameters of a model anew, in place, from an int seed. Returns the model.
 
     Linear and convolution layers get torch's default distribution, uniform in ±1/√fan_in, drawn
     by NumPy in float64: the same numbers on every machine, which torch's float32 generator does
     not promise. Other layers use their own `reset_parameters` under the same seed.
+
+    What is then done to the result in place is done to the model too: it is one object. To leave
+    the model as it is, give a copy: `initialise(copy.deepcopy(model), seed).double()`.
     """
     rng = np.random.default_rng(seed)
     with torch.no_grad():
@@ -73,19 +82,19 @@ def initialise(model, seed):
                 for parameter in module.parameters(recurse=False):
                     draw = rng.uniform(-bound, bound, tuple(parameter.shape))
                     parameter.copy_(torch.from_numpy(draw))
-            elif hasattr(module, "reset_parameters"):
+            elif (reset := getattr(module, "reset_parameters", None)) is not None:
                 with torch.random.fork_rng():
                     torch.manual_seed(int(rng.integers(2**31)))
-                    module.reset_parameters()
+                    reset()
     return model
 
 
-def fresh_copy(model, seed):
+def fresh_copy(model: M, seed: int | None) -> M:
     """A copy of the model; with new parameters unless `seed` is None."""
     model = copy.deepcopy(model)
     return model if seed is None else initialise(model, seed)
 
 
-def count_parameters(model):
+def count_parameters(model: nn.Module) -> int:
     """The number of trainable numbers in a model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -7,14 +7,24 @@ Backgrounds are transparent and the ink dark; the site inverts figures in its da
 """
 
 import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.rcsetup import cycler
+from numpy.typing import ArrayLike
 
 __all__ = [
     "figure", "rate_color", "rate_colors", "OPTIMIZER_COLORS", "PALETTE", "line", "label_lines",
     "loss_against_rate", "against_rate", "contours", "INK", "MUTED", "ACCENT",
 ]  # fmt: skip
+
+# A name, or red, green, blue and perhaps opacity.
+Color: TypeAlias = str | tuple[float, float, float] | tuple[float, float, float, float]
 
 INK = "#1b1b1f"
 MUTED = "#6f6f78"
@@ -57,7 +67,7 @@ OPTIMIZER_COLORS = {
 }
 PALETTE = list(OPTIMIZER_COLORS.values())[:8]
 
-STYLE = {
+STYLE: dict[Any, Any] = {  # from names that matplotlib lists in a type of its own
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -81,11 +91,19 @@ STYLE = {
     "lines.linewidth": 1.8,
     "legend.frameon": False,
     "legend.fontsize": 9.5,
-    "axes.prop_cycle": plt.cycler(color=PALETTE),
+    "axes.prop_cycle": cycler(color=PALETTE),
 }
 
 
-def figure(title, ncols=1, nrows=1, height=None, width=None, titles=None, **kwargs):
+def figure(
+    title: str,
+    ncols: int = 1,
+    nrows: int = 1,
+    height: float | None = None,
+    width: float | None = None,
+    titles: Iterable[str] | None = None,
+    **kwargs: Any,
+) -> tuple[Figure, Any]:
     """A figure whose title is the sentence it shows. Returns (fig, ax) or (fig, array of axes).
 
     `titles` names the panels. Other keywords go to `matplotlib.pyplot.subplots`.
@@ -106,19 +124,19 @@ def figure(title, ncols=1, nrows=1, height=None, width=None, titles=None, **kwar
     return fig, axes
 
 
-def rate_color(lr, lrs):
+def rate_color(lr: float, lrs: ArrayLike) -> tuple[float, float, float, float]:
     """The colour of rate `lr` among all rates of a figure: small is dark and cool, large is warm."""
     low, high = np.log(np.min(lrs)), np.log(np.max(lrs))
     place = 0.5 if high == low else (np.log(lr) - low) / (high - low)
     return plt.get_cmap("plasma")(0.84 * float(np.clip(place, 0, 1)))
 
 
-def rate_colors(lrs):
+def rate_colors(lrs: Sequence[float] | np.ndarray) -> list[tuple[float, float, float, float]]:
     """One colour for each rate, small to large, as in every figure of the book."""
     return [rate_color(lr, lrs) for lr in lrs]
 
 
-def line(ax, x, y, label=None, **kwargs):
+def line(ax: Axes, x: ArrayLike, y: ArrayLike, label: str | None = None, **kwargs: Any) -> Line2D:
     """Draw y over x. Where the curve first leaves the axes' limits, or ends in NaN, is a mark.
 
     Set the limits of `ax` first. The mark is a triangle at the edge, at the first x whose y is
@@ -139,7 +157,9 @@ def line(ax, x, y, label=None, **kwargs):
     return drawn
 
 
-def label_lines(ax, entries, x=1.01, gap=0.055):
+def label_lines(
+    ax: Axes, entries: Sequence[tuple[float, str, Color]], x: float = 1.01, gap: float = 0.055
+) -> None:
     """Write labels beside the axes, at the height of what they name, kept apart.
 
     `entries`: list of (y in data units, text, colour). `x` and `gap` are shares of the axes.
@@ -153,7 +173,15 @@ def label_lines(ax, entries, x=1.01, gap=0.055):
         ax.text(x, last, text, color=color, transform=ax.transAxes, va="center", fontsize=9.5)
 
 
-def against_rate(ax, lrs, values, label=None, color=None, lower_is_better=True, **kwargs):
+def against_rate(
+    ax: Axes,
+    lrs: ArrayLike,
+    values: ArrayLike,
+    label: str | None = None,
+    color: Color | None = None,
+    lower_is_better: bool = True,
+    **kwargs: Any,
+) -> Line2D:
     """A result against the rate: median over seeds as a line, the full range as a thin bar.
 
     Parameters
@@ -168,7 +196,7 @@ def against_rate(ax, lrs, values, label=None, color=None, lower_is_better=True, 
     median = np.array(
         [np.median(row) if ok else np.nan for row, ok in zip(values, whole, strict=True)]
     )
-    style = {"marker": "o", "markersize": 4} | kwargs
+    style: dict[str, Any] = {"marker": "o", "markersize": 4} | kwargs
     (drawn,) = ax.plot(lrs, median, label=label, color=color, **style)
     for lr, row, ok in zip(lrs, values, finite, strict=True):
         if ok.any():
@@ -185,7 +213,14 @@ def against_rate(ax, lrs, values, label=None, color=None, lower_is_better=True, 
     return drawn
 
 
-def loss_against_rate(ax, lrs, losses, label=None, color=None, **kwargs):
+def loss_against_rate(
+    ax: Axes,
+    lrs: ArrayLike,
+    losses: ArrayLike,
+    label: str | None = None,
+    color: Color | None = None,
+    **kwargs: Any,
+) -> Line2D:
     """`against_rate` on a logarithmic loss axis."""
     ax.set_yscale("log")
     drawn = against_rate(ax, lrs, losses, label, color, **kwargs)
@@ -193,7 +228,14 @@ def loss_against_rate(ax, lrs, losses, label=None, color=None, **kwargs):
     return drawn
 
 
-def contours(ax, loss, xlim, ylim, levels=14, points=160):
+def contours(
+    ax: Axes,
+    loss: Callable[[np.ndarray], np.ndarray],
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+    levels: int | Sequence[float] = 14,
+    points: int = 160,
+) -> None:
     """Level lines of a loss of points (..., 2), spaced in the logarithm of the loss."""
     x, y = np.meshgrid(np.linspace(*xlim, points), np.linspace(*ylim, points))
     z = loss(np.stack([x, y], axis=-1))

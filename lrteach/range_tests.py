@@ -10,23 +10,35 @@ training uses it for thousands. How far off each suggestion is, the chapter "Fin
 measures against full sweeps.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 import random
 from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from lrteach.models import initialise as draw_parameters
-from lrteach.rules import Rule
+from lrteach.rules import Hyper, Rule
 from lrteach.torch_optimizer import TorchOptimizer
-from lrteach.training import batches, default_loss
+from lrteach.training import Dataset, Loss, batches, default_loss
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+# How the loss of a model on a batch is computed.
+Forward: TypeAlias = Callable[[torch.nn.Module, Any], torch.Tensor]
 
 __all__ = ["RangeTest", "RangeTestError", "Suggestion", "range_test", "smoothed", "suggest"]
 
@@ -63,7 +75,7 @@ class Suggestion:
     seeds: int
     caveat: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         if not self.found:
             return f"{self.name}: nothing found"
         some = "" if self.found == self.seeds else f", on {self.found} of {self.seeds} seeds"
@@ -94,17 +106,17 @@ class RangeTest:
     losses: np.ndarray
     smoothed: np.ndarray
     window: int
-    suggestions: dict
-    stopped: tuple
+    suggestions: dict[str, Suggestion]
+    stopped: tuple[str, ...]
     rule: str = field(default="")
 
     @property
-    def lr(self):
+    def lr(self) -> float:
         """The rate of "cliff/4", or else of "steepest": those that miss least. NaN without both."""
         found = [self.suggestions[name].lr for name in ("cliff/4", "steepest")]
         return next((lr for lr in found if math.isfinite(lr)), math.nan)
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> pandas.DataFrame:
         """One row for each update of each seed, as a pandas DataFrame."""
         import pandas
 
@@ -116,7 +128,7 @@ class RangeTest:
             }
         )  # fmt: skip
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the smoothed curves and the four suggestions. Returns the axes."""
         from lrteach import plots
 
@@ -145,7 +157,7 @@ class RangeTest:
         ax.set_ylabel("loss of the batch")
         return ax
 
-    def __str__(self):
+    def __str__(self) -> str:
         T = len(self.rates)
         lines = [
             f"Range test of {self.rule}: {T} updates from {self.rates[0]:.2g} to "
@@ -155,29 +167,29 @@ class RangeTest:
             lines += [f"  {one}", f"      {one.caveat}"]
         return "\n".join(lines + [f"  seed {i}: {why}" for i, why in enumerate(self.stopped)])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<RangeTest of {self.rule}: {'; '.join(map(str, self.suggestions.values()))}>"
 
 
 def range_test(
-    model,
-    data,
-    rule,
+    model: torch.nn.Module,
+    data: Dataset | Iterable[Any],
+    rule: Rule | Optimizer,
     *,
-    low=1e-6,
-    high=10.0,
-    steps=200,
-    seeds=3,
-    batch_size=100,
-    loss=None,
-    forward=None,
-    initialise=False,
-    stop=2.0,
-    window=None,
-    clip=None,
-    progress=None,
-    **hyper,
-):
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 200,
+    seeds: int = 3,
+    batch_size: int = 100,
+    loss: Loss | None = None,
+    forward: Forward | None = None,
+    initialise: bool = False,
+    stop: float = 2.0,
+    window: int | None = None,
+    clip: float | None = None,
+    progress: bool | None = None,
+    **hyper: Any,
+) -> RangeTest:
     """Raise the rate from `low` to `high`, a constant factor each update, and watch the loss.
 
     Model, optimizer, loader and all random states are left as they were found, also after an
@@ -257,7 +269,16 @@ def range_test(
     )
 
 
-def _one_curve(feed, optimizer, rates, losses, stop, window, clip, bar):
+def _one_curve(
+    feed: _Feed,
+    optimizer: Optimizer,
+    rates: np.ndarray,
+    losses: np.ndarray,
+    stop: float,
+    window: int,
+    clip: float | None,
+    bar: tqdm,
+) -> str:
     """Train at rising rates until training breaks; fill in `losses`. Returns why it ended."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     shares = _shares(optimizer)
@@ -265,9 +286,10 @@ def _one_curve(feed, optimizer, rates, losses, stop, window, clip, bar):
     for t, rate in enumerate(rates):
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             group["lr"] = rate * share
-        batch, seen = feed.next(), []
+        batch = feed.next()
+        seen: list[float] = []
 
-        def closure(batch=batch, seen=seen):
+        def closure(batch: Any = batch, seen: list[float] = seen) -> Any:  # torch says float
             optimizer.zero_grad(set_to_none=True)
             value = feed.loss_of(batch)
             value.backward()
@@ -297,18 +319,18 @@ def _one_curve(feed, optimizer, rates, losses, stop, window, clip, bar):
     return "the highest rate was reached"
 
 
-def _lowest(losses, window):
+def _lowest(losses: np.ndarray, window: int) -> float:
     sums = np.cumsum(np.concatenate([[0.0], losses]))
     return float((sums[window:] - sums[:-window]).min() / window)
 
 
-def _needs_closure(optimizer):
+def _needs_closure(optimizer: Optimizer) -> bool:
     if isinstance(optimizer, TorchOptimizer):
         return bool({"loss", "gradient"} & optimizer.rule.asks)
     return isinstance(optimizer, torch.optim.LBFGS)
 
 
-def _shares(optimizer):
+def _shares(optimizer: Optimizer) -> list[float]:
     """What each group's rate is a multiple of, with the first group's as the unit."""
     first = float(optimizer.param_groups[0]["lr"])
     rates = [float(group["lr"]) for group in optimizer.param_groups]
@@ -323,7 +345,7 @@ def _shares(optimizer):
 # --- Reading a curve -----------------------------------------------------------------------------
 
 
-def smoothed(losses, window):
+def smoothed(losses: ArrayLike, window: int) -> np.ndarray:
     """Mean over the `window` updates around each one, fewer at the ends; NaN stays NaN.
 
     It looks both ways, so it does not move the curve to later rates, as a running average does.
@@ -338,7 +360,7 @@ def smoothed(losses, window):
         return np.where(finite, sums / np.maximum(counts, 1), np.nan)
 
 
-def suggest(rates, losses, window=1):
+def suggest(rates: ArrayLike, losses: ArrayLike, window: int = 1) -> dict[str, float]:
     """The four rates that one curve suggests, as a dict; NaN for what it does not show.
 
     Parameters
@@ -377,9 +399,11 @@ def suggest(rates, losses, window=1):
     return {name: float(value) for name, value in picks.items()}
 
 
-def _longest_fall(curve):
+def _longest_fall(curve: np.ndarray) -> tuple[int, int]:
     """First and last place of the longest subsequence that falls (by patience sorting)."""
-    tops, places, before = [], [], []
+    tops: list[float] = []
+    places: list[int] = []
+    before: list[int] = []
     for i, value in enumerate(-curve):
         pile = bisect_left(tops, value)
         before.append(places[pile - 1] if pile else -1)
@@ -390,14 +414,15 @@ def _longest_fall(curve):
     return first, last
 
 
-def _over_seeds(rates, losses, window):
+def _over_seeds(rates: np.ndarray, losses: np.ndarray, window: int) -> dict[str, Suggestion]:
     each = [suggest(rates, curve, window) for curve in losses]
     found = {}
     for name, caveat in CAVEATS.items():
         values = np.array([picks[name] for picks in each])
         values = values[np.isfinite(values)]
         three = (np.median(values), values.min(), values.max()) if len(values) else [math.nan] * 3
-        found[name] = Suggestion(name, *map(float, three), len(values), len(each), caveat)
+        lr, low, high = map(float, three)
+        found[name] = Suggestion(name, lr, low, high, len(values), len(each), caveat)
     return found
 
 
@@ -407,7 +432,15 @@ def _over_seeds(rates, losses, window):
 class _Feed:
     """Batches for ever, on the model's device, and the loss of one."""
 
-    def __init__(self, model, data, batch_size, seed, loss, forward):
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        data: Any,
+        batch_size: int,
+        seed: int,
+        loss: Loss | None,
+        forward: Forward | None,
+    ) -> None:
         self.model, self.loss, self.forward = model, loss, forward
         first = next((p for p in model.parameters() if p.is_floating_point()), None)
         self.where = first.device if first is not None else torch.device("cpu")
@@ -417,12 +450,12 @@ class _Feed:
         else:
             self.batches = self._for_ever(data)
 
-    def _drawn(self, data, batch_size, seed):
+    def _drawn(self, data: Any, batch_size: int, seed: int) -> Iterator[Any]:
         x, y = torch.as_tensor(data.x_train), torch.as_tensor(data.y_train)
         for rows in batches(len(x), min(batch_size, len(x)), seed):
             yield x[rows], y[rows]
 
-    def _for_ever(self, data):
+    def _for_ever(self, data: Any) -> Iterator[Any]:
         while True:
             empty = True
             for batch in data:
@@ -431,10 +464,10 @@ class _Feed:
             if empty:
                 raise RangeTestError("data gives no batch")
 
-    def next(self):
+    def next(self) -> Any:
         return next(self.batches)
 
-    def loss_of(self, batch):
+    def loss_of(self, batch: Any) -> torch.Tensor:
         if self.forward is not None:
             return self.forward(self.model, batch)
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
@@ -449,7 +482,7 @@ class _Feed:
         return (self.loss or default_loss(y))(self.model(x), y)
 
 
-def _generators(data):
+def _generators(data: Any) -> list[torch.Generator]:
     """The random generators that a DataLoader and its sampler draw from."""
     owners = (data, getattr(data, "sampler", None), getattr(data, "batch_sampler", None))
     found = {id(g): g for g in (getattr(o, "generator", None) for o in owners) if g is not None}
@@ -457,7 +490,7 @@ def _generators(data):
 
 
 @contextmanager
-def _seeded(seed, data):
+def _seeded(seed: int, data: Any) -> Iterator[None]:
     """Inside, all randomness comes from `seed`. `_as_it_was` around it puts it back."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (data sets that augment often draw from it)
@@ -468,7 +501,7 @@ def _seeded(seed, data):
 
 
 @contextmanager
-def _as_it_was(model, optimizer, data):
+def _as_it_was(model: torch.nn.Module, optimizer: Optimizer, data: Any) -> Iterator[None]:
     """Put parameters, buffers, gradients, modes, the optimizer and all random states back."""
     in_groups = [p for group in optimizer.param_groups for p in group["params"]]
     tensors = {id(x): x for x in (*model.parameters(), *model.buffers(), *in_groups)}.values()
@@ -501,8 +534,8 @@ def _as_it_was(model, optimizer, data):
                 group.update(kept)
             optimizer.state.clear()
             optimizer.state.update(state)
-            for generator, kept in generators:
-                generator.set_state(kept)
+            for generator, drawn in generators:
+                generator.set_state(drawn)
             random.setstate(python)
             np.random.set_state(old_numpy)  # noqa: NPY002
 
@@ -510,7 +543,7 @@ def _as_it_was(model, optimizer, data):
 # --- Arguments -----------------------------------------------------------------------------------
 
 
-def _optimizer(model, rule, hyper):
+def _optimizer(model: torch.nn.Module, rule: Rule | Optimizer, hyper: Hyper) -> Optimizer:
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if isinstance(rule, Rule):
@@ -532,7 +565,15 @@ def _optimizer(model, rule, hyper):
     return rule
 
 
-def _check(low, high, steps, seeds, stop, window, clip):
+def _check(
+    low: float,
+    high: float,
+    steps: int,
+    seeds: int,
+    stop: float,
+    window: int | None,
+    clip: float | None,
+) -> None:
     for name, value in (("low", low), ("high", high), ("stop", stop)):
         if not _is_number(value) or not 0 < value < math.inf:
             raise ValueError(f"{name}={value!r} is not allowed: {name} must be finite and > 0")
@@ -551,5 +592,5 @@ def _check(low, high, steps, seeds, stop, window, clip):
         raise ValueError(f"clip={clip!r} is not allowed: clip must be None or a number > 0")
 
 
-def _is_number(value):
+def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -19,13 +19,20 @@ A formula with a norm sees all parameters at once. `layer_rule` is for one that 
 layer by itself: there theta, the norms and the numbers are those of a layer.
 """
 
+from __future__ import annotations
+
 import inspect
 import math
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "Rule", "rule", "layer_rule", "number", "point", "average", "plain", "ema", "tail_average",
@@ -40,34 +47,51 @@ class _Slot(Enum):
     AVERAGE = "average"
 
 
-number, point, average = _Slot.NUMBER, _Slot.POINT, _Slot.AVERAGE
+# In a formula's signature they say what is kept; to a type checker, as annotations, nothing.
+if TYPE_CHECKING:
+    number: TypeAlias = Any
+    point: TypeAlias = Any
+    average: TypeAlias = Any
+else:
+    number, point, average = _Slot.NUMBER, _Slot.POINT, _Slot.AVERAGE
+
+# --- Types ---------------------------------------------------------------------------------------
+
+# Arrays of one call: all of NumPy, or all of torch.
+A = TypeVar("A", np.ndarray, "torch.Tensor")
+# One for all runs, or one for each; an array where theta is one of NumPy, and either for torch.
+Rate: TypeAlias = "float | np.ndarray | torch.Tensor"
+# "t", an int, and the slots, arrays like theta: what a slot is only the rule knows.
+State: TypeAlias = dict[str, Any]
+# Hyperparameters: numbers, pairs of numbers, None; which, only the rule knows.
+Hyper: TypeAlias = dict[str, Any]
 
 
 # --- What hyperparameters may be -----------------------------------------------------------------
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _within(low, high):
+def _within(low: float, high: float) -> Callable[[Any], bool]:
     """A test for numbers in [low, high); NaN fails both comparisons."""
     return lambda value: (type(value) is float or _is_number(value)) and low <= value < high
 
 
-def _above(low):
+def _above(low: float) -> Callable[[Any], bool]:
     return lambda value: _is_number(value) and low < value < math.inf
 
 
-def _count(low):
-    return lambda value: isinstance(value, Integral) and _is_number(value) and value >= low
+def _count(low: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Integral) and _is_number(value) and int(value) >= low
 
 
-def _pair(allows):
+def _pair(allows: Callable[[Any, Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, (tuple, list)) and len(value) == 2 and allows(*value)
 
 
-def _is_rate(value):
+def _is_rate(value: Any) -> bool:
     if type(value) is float or not _is_array(value):
         return _in_range(value)
     return bool(((value >= 0) & (value < math.inf)).all())
@@ -79,7 +103,7 @@ _UNIT = _within(0.0, 1.0), "in [0, 1)"
 _POSITIVE = _above(0.0), "finite and > 0"
 
 # name: (test, the range in words)
-_RANGES = {
+_RANGES: dict[str, tuple[Callable[..., bool], str]] = {
     "lr": (_is_rate, "finite and >= 0"),
     **dict.fromkeys(("momentum", "alpha", "rho", "decay"), _UNIT),
     "betas": (_pair(lambda a, b: _UNIT[0](a) and _UNIT[0](b)), "a pair of numbers in [0, 1)"),
@@ -104,7 +128,7 @@ _RANGES = {
 }
 
 
-def _check_range(name, value):
+def _check_range(name: str, value: Any) -> None:
     """Raise ValueError unless hyperparameter `name` may have this value."""
     if name not in _RANGES:
         return
@@ -113,18 +137,18 @@ def _check_range(name, value):
         raise ValueError(f"{name}={value!r} is not allowed: {name} must be {words}")
 
 
-def _is_array(value):
+def _is_array(value: Any) -> TypeGuard[np.ndarray | torch.Tensor]:
     return hasattr(value, "shape") and hasattr(value, "ndim")
 
 
-def _require_array(name, value):
+def _require_array(name: str, value: Any) -> None:
     if not _is_array(value):
         raise TypeError(
             f"{name} must be a NumPy array or a torch tensor, not {type(value).__name__}"
         )
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """NumPy scalars as Python numbers, which never turn float32 arrays into float64."""
     if isinstance(value, (tuple, list)):
         return tuple(plain(part) for part in value)
@@ -135,32 +159,34 @@ def plain(value):
 # --- What formulas are written with, for NumPy and torch alike -----------------------------------
 
 
-def sqrt(x):
+def sqrt(x: A) -> A:
     """The square root in the library that `x` comes from."""
-    return x.sqrt() if hasattr(x, "sqrt") else np.sqrt(x)
+    return x.sqrt() if hasattr(x, "sqrt") else np.sqrt(x)  # type: ignore[return-value]  # no tensor
 
 
-def sign(x):
+def sign(x: A) -> A:
     """The sign, -1, 0 or 1, of an array."""
-    return x.sign() if hasattr(x, "sign") else np.sign(x)
+    return x.sign() if hasattr(x, "sign") else np.sign(x)  # type: ignore[return-value]  # no tensor
 
 
-def where(condition, x, y):
+def where(condition: A, x: A, y: A) -> A:
     """The array `x` where the condition holds, and the array `y` elsewhere."""
-    return x.where(condition, y) if hasattr(x, "where") else np.where(condition, x, y)
+    return x.where(condition, y) if hasattr(x, "where") else np.where(condition, x, y)  # type: ignore[return-value]  # no tensor
 
 
-def maximum(x, y):
+def maximum(x: Any, y: Any) -> Any:
     """The larger of two, element by element; one of them may be a number."""
     return _larger(x, y, "maximum", "min", max)
 
 
-def minimum(x, y):
+def minimum(x: Any, y: Any) -> Any:
     """The smaller of two, element by element; one of them may be a number."""
     return _larger(x, y, "minimum", "max", min)
 
 
-def _larger(x, y, name, bound, of_numbers):
+def _larger(
+    x: Any, y: Any, name: str, bound: str, of_numbers: Callable[[float, float], float]
+) -> Any:
     if isinstance(x, (int, float)) and not _is_array(x):
         x, y = y, x
     y_is_plain = isinstance(y, (int, float)) and not _is_array(y)
@@ -171,25 +197,25 @@ def _larger(x, y, name, bound, of_numbers):
     return x.clamp(**{bound: y}) if y_is_plain else getattr(x, name)(y)
 
 
-def nonzero(x):
+def nonzero(x: A) -> A:
     """`x` with 1 in the place of 0: a divisor that is harmless where what it divides is 0 too."""
     return x + (x == 0)
 
 
-def _rows(x):
+def _rows(x: A) -> A:
     return x.reshape(x.shape[0], -1)
 
 
-def _norms(x, order=2):
+def _norms(x: A, order: int = 2) -> A:
     x = _rows(x)
     return abs(x).sum(-1) if order == 1 else sqrt((x * x).sum(-1))
 
 
-def _dots(x, y):
+def _dots(x: A, y: A) -> A:
     return (_rows(x) * _rows(y)).sum(-1)
 
 
-def _means(x):
+def _means(x: A) -> A:
     return _rows(x).mean(-1)
 
 
@@ -207,7 +233,7 @@ _OF_RUNS = {
 _ASKABLE = {"t", "loss", "gradient", "shape", *_OF_ONE}
 
 
-def _as_runs(x, theta):
+def _as_runs(x: A, theta: A) -> A:
     """Shape (K,) numbers so that each meets its run in a theta of shape (K, ...)."""
     return x.reshape((-1,) + (1,) * (theta.ndim - 1))
 
@@ -239,7 +265,7 @@ class Rule:
         The slot that is evaluated in theta's place.
     """
 
-    def __init__(self, formula, layerwise=False):
+    def __init__(self, formula: Callable[..., Any], layerwise: bool = False) -> None:
         signature = inspect.signature(formula)
         parameters = list(signature.parameters.values())
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -280,11 +306,11 @@ class Rule:
         self.__signature__ = signature
 
     @property
-    def elementwise(self):
+    def elementwise(self) -> bool:
         """Whether every element could be updated by itself, as far as the signature tells."""
         return not self.asks and number not in self.kinds.values()
 
-    def init(self, theta, runs=False):
+    def init(self, theta: A, runs: bool = False) -> State:
         """The state before the first update: `t` = 0, and every slot at its start.
 
         With `runs`, theta has shape (K, ...) and its rows are runs; a `number` is then one for
@@ -295,7 +321,7 @@ class Rule:
             name: self._start(kind, theta, runs) for name, kind in self.kinds.items()
         }
 
-    def _start(self, kind, theta, runs):
+    def _start(self, kind: _Slot, theta: Any, runs: bool) -> Any:
         if kind in (point, average):
             return theta.clone() if hasattr(theta, "clone") else theta.copy()
         shape = theta.shape
@@ -305,7 +331,17 @@ class Rule:
             theta.new_zeros(shape) if hasattr(theta, "new_zeros") else np.zeros(shape, theta.dtype)
         )
 
-    def __call__(self, theta, g, state, *, lr, loss=None, gradient=None, **hyper):
+    def __call__(
+        self,
+        theta: A,
+        g: A,
+        state: State,
+        *,
+        lr: Rate,
+        loss: Rate | None = None,
+        gradient: Callable[[A], A] | None = None,
+        **hyper: Any,
+    ) -> tuple[A, State]:
         """One update. Returns the new theta and the new state; the arguments stay as they are.
 
         Parameters
@@ -357,7 +393,19 @@ class Rule:
         new = self.update(theta, g, slots, t, lr, hyper, runs=runs, loss=loss, gradient=gradient)
         return new[0], {"t": t} | dict(zip(self.slots, new[1:], strict=True))
 
-    def update(self, theta, g, slots, t, lr, hyper, *, runs=False, loss=None, gradient=None):
+    def update(
+        self,
+        theta: A,
+        g: A,
+        slots: Sequence[A],
+        t: int,
+        lr: Rate,
+        hyper: Hyper,
+        *,
+        runs: bool = False,
+        loss: Rate | None = None,
+        gradient: Callable[[A], A] | None = None,
+    ) -> tuple[A, ...]:
         """The formula on checked arguments, for callers that call it very often.
 
         Returns the tuple (theta, *slots) after update number `t`. With `runs`, the first axis of
@@ -376,21 +424,23 @@ class Rule:
             )
         return new
 
-    def _answers(self, theta, runs, loss, gradient):
+    def _answers(
+        self, theta: A, runs: bool, loss: Rate | None, gradient: Callable[[A], A] | None
+    ) -> Hyper:
         """What the formula asks for, by name."""
         shape = tuple(theta.shape[1:] if runs else theta.shape)
-        answers = {"shape": shape, "loss": loss, "gradient": gradient}
+        answers: Hyper = {"shape": shape, "loss": loss, "gradient": gradient}
         answers |= _OF_RUNS if runs else _OF_ONE
         for name in self.asks:
             if answers[name] is None:
                 raise ValueError(f"{self.__name__} asks for {name}, which is missing: {_HOW[name]}")
         return {name: answers[name] for name in self.asks}
 
-    def evaluated(self, theta, state):
+    def evaluated(self, theta: A, state: State) -> A:
         """The parameters to evaluate after an update: theta, or its average if the rule has one."""
         return theta if self.average is None else state[self.average]
 
-    def check(self, lr, **hyper):
+    def check(self, lr: Rate, **hyper: Any) -> None:
         """Raise TypeError for an unknown hyperparameter, ValueError for a value out of range."""
         unknown = sorted(set(hyper) - set(self.defaults))
         if unknown:
@@ -400,10 +450,10 @@ class Rule:
         for name, value in hyper.items():
             _check_range(name, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<rule {self.__name__}>"
 
-    def __reduce__(self):
+    def __reduce__(self) -> str | tuple[Any, ...]:
         # A rule is pickled by its name, like a function.
         return self.__qualname__
 
@@ -420,14 +470,14 @@ _HOW = {
 }
 
 
-def _kind_of(annotation):
+def _kind_of(annotation: object) -> _Slot:
     """The kind of slot that an annotation says; with postponed annotations it is a name."""
     if isinstance(annotation, str):
         annotation = {kind.value: kind for kind in _Slot}.get(annotation)
     return annotation if isinstance(annotation, _Slot) else _Slot.ARRAY
 
 
-def _per_run(name, value, theta):
+def _per_run(name: str, value: Any, theta: Any) -> Any:
     """Shape `value` (K,) so that it multiplies the runs of a theta of shape (K, ...)."""
     if not _is_array(value) or value.ndim == 0:
         return value
@@ -444,7 +494,7 @@ def _per_run(name, value, theta):
     return _as_runs(value, theta)
 
 
-def rule(formula):
+def rule(formula: Callable[..., Any]) -> Rule:
     """Make a `Rule` of a formula. Use as a decorator.
 
     The signature declares everything, as the module says: `def name(theta, g, *state, t, lr,
@@ -455,7 +505,7 @@ def rule(formula):
     return Rule(formula)
 
 
-def layer_rule(formula):
+def layer_rule(formula: Callable[..., Any]) -> Rule:
     """Make a `Rule` of a formula for one layer's parameters. Use as a decorator.
 
     `train`, `sweep` and `TorchOptimizer` apply it to every weight and bias by itself. A direct
@@ -470,7 +520,14 @@ def layer_rule(formula):
 class _Averaged(Rule):
     """A rule with an average beside it; `make(rule, value)` makes it anew after pickling."""
 
-    def __init__(self, make, rule, keyword, value, fresh):
+    def __init__(
+        self,
+        make: Callable[..., Rule],
+        rule: Rule,
+        keyword: str,
+        value: Any,
+        fresh: Callable[[int, Any], float],
+    ) -> None:
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a rule such as lrteach.optimizers.sgd, not {rule!r}")
         if rule.average:
@@ -479,8 +536,8 @@ class _Averaged(Rule):
             raise TypeError(f"{rule.__name__} has a hyperparameter {keyword!r} of its own")
         _check_range(keyword, value)
 
-        def formula(theta, g, *slots, t, **more):
-            *slots, mean = slots
+        def formula(theta: Any, g: Any, *state: Any, t: int, **more: Any) -> tuple[Any, ...]:
+            *slots, mean = state
             share = fresh(t, more.pop(keyword))
             given = {"t": t} if rule.uses_t else {}
             new = rule.formula(theta, g, *slots, **given, **more)
@@ -490,7 +547,7 @@ class _Averaged(Rule):
         old = rule.__signature__.parameters.values()
         kinds = inspect.Parameter
         keywords = [p for p in old if p.kind is p.KEYWORD_ONLY and p.name != "t"]
-        formula.__signature__ = inspect.Signature([
+        formula.__signature__ = inspect.Signature([  # type: ignore[attr-defined]  # for `inspect`
             *(p for p in old if p.kind is not p.KEYWORD_ONLY),
             kinds("mean_theta", kinds.POSITIONAL_OR_KEYWORD, annotation=average),
             kinds("t", kinds.KEYWORD_ONLY),
@@ -503,11 +560,11 @@ class _Averaged(Rule):
         super().__init__(formula, layerwise=rule.layerwise)
         self._made_by = make, (rule, value)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return self._made_by
 
 
-def ema(rule, decay=0.999):
+def ema(rule: Rule, decay: float = 0.999) -> Rule:
     r"""Any rule, with an exponential moving average of its path, which is what is evaluated.
 
     .. math:: a_1 = \theta_1, \qquad a_t = \beta\, a_{t-1} + (1-\beta)\,\theta_t, \qquad \beta = \texttt{decay}
@@ -526,7 +583,7 @@ def ema(rule, decay=0.999):
     return _averaged(ema, rule, "decay", decay, _ema_share)
 
 
-def tail_average(rule, after=0):
+def tail_average(rule: Rule, after: int = 0) -> Rule:
     r"""Any rule, with the mean of its path after update number `after`, which is what is evaluated.
 
     .. math:: a_t = \theta_t \;\; (t \le s), \qquad a_t = a_{t-1} + \frac{\theta_t - a_{t-1}}{t - s}, \qquad s = \texttt{after}
@@ -546,11 +603,17 @@ def tail_average(rule, after=0):
 
 
 @lru_cache(maxsize=None, typed=True)
-def _averaged_once(*arguments):
+def _averaged_once(*arguments: Any) -> Rule:
     return _Averaged(*arguments)
 
 
-def _averaged(make, rule, keyword, value, fresh):
+def _averaged(
+    make: Callable[..., Rule],
+    rule: Rule,
+    keyword: str,
+    value: Any,
+    fresh: Callable[[int, Any], float],
+) -> Rule:
     try:
         return _averaged_once(make, rule, keyword, plain(value), fresh)
     except TypeError as error:
@@ -559,9 +622,9 @@ def _averaged(make, rule, keyword, value, fresh):
         return _Averaged(make, rule, keyword, value, fresh)
 
 
-def _ema_share(t, decay):
+def _ema_share(t: int, decay: float) -> float:
     return 1 - decay * (t > 1)
 
 
-def _tail_share(t, after):
+def _tail_share(t: int, after: int) -> float:
     return 1 / ((t - after) * (t > after) + (t <= after))

@@ -19,14 +19,22 @@ them make the same rates at every step, which tests/test_schedule_equivalents.py
 `optimizer` was given the rate `peak`; the other names are the schedule's own.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import copysign, inf, isfinite
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from lrteach.torch_optimizer import _Follower
 
 __all__ = [
     "Schedule", "constant", "step", "multistep", "phases", "exponential", "inverse_time",
@@ -35,27 +43,25 @@ __all__ = [
     "Feedback", "Online", "plateau", "restart_below",
 ]  # fmt: skip
 
+Floats: TypeAlias = NDArray[np.float64]
 
-def _require(condition, name, value, allowed):
+
+def _require(condition: object, name: str, value: object, allowed: str) -> None:
     if not condition:
         raise ValueError(f"{name}={value!r} is not allowed: {name} must be {allowed}")
 
 
-def _is_number(value, low=-inf, high=inf):
-    return (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and isfinite(value)
-        and low <= value <= high
-    )
+def _is_number(value: Any, low: float = -inf, high: float = inf) -> TypeGuard[float]:
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and isfinite(value) and low <= value <= high
 
 
-def _is_count(value, low=1):
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+def _is_count(value: Any, low: int = 1) -> TypeGuard[int]:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
 # What arguments of these names may be, in every schedule. One whose default is None may be None.
-_ALLOWED = {
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("steps", "every", "cycles", "up", "down"), (_is_count, "an int >= 1")),
     **dict.fromkeys(("seed", "patience"), (lambda value: _is_count(value, low=0), "an int >= 0")),
     **dict.fromkeys(
@@ -69,7 +75,7 @@ _ALLOWED = {
 }
 
 
-def _check_fields(schedule):
+def _check_fields(schedule: Any) -> None:
     for argument in fields(schedule):
         name, value = argument.name, getattr(schedule, argument.name)
         if isinstance(value, np.generic):  # np.int8(127) + 1 would be -128
@@ -88,16 +94,27 @@ class Schedule:
     `t >= steps` every schedule returns `value(steps)`.
     """
 
-    steps: int | None = None  # where it has to be given: `steps: int = field()`
+    if TYPE_CHECKING:  # read only: a field of some schedules, and computed by others
 
-    def __post_init__(self):
+        @property
+        def steps(self) -> int | None: ...
+    else:
+        steps: int | None = None  # where it has to be given: `steps: int = field()`
+
+    def __post_init__(self) -> None:
         _check_fields(self)
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         """The formula: t is a float64 array within [0, steps]; returns an array of its shape."""
         raise NotImplementedError
 
-    def __call__(self, t):
+    @overload
+    def __call__(self, t: "int | np.integer") -> float: ...
+
+    @overload
+    def __call__(self, t: "np.ndarray | Sequence[int]") -> Floats: ...
+
+    def __call__(self, t: ArrayLike) -> float | Floats:
         """The rate of update t: a float for an int, an array for an array of ints.
 
         Parameters
@@ -123,7 +140,7 @@ class Schedule:
         rate = np.asarray(self.value(np.atleast_1d(steps).astype(np.float64)), np.float64)
         return float(rate[0]) if steps.ndim == 0 else rate
 
-    def then(self, other, after=None):
+    def then(self, other: "Schedule", after: int | None = None) -> "Schedule":
         """This schedule for its `steps` (or for `after` updates), then `other` from its t = 0.
 
         A `warmup` without a `peak` rises to the first rate of `other`.
@@ -134,12 +151,13 @@ class Schedule:
             _is_count(after),
             "after", after, "an int >= 1, because this schedule has no end of its own",
         )  # fmt: skip
+        assert after is not None  # which was refused
         return _Then(self._leading_to(other(0)), other, int(after))
 
-    def _leading_to(self, rate):
+    def _leading_to(self, rate: float) -> "Schedule":
         return self
 
-    def __mul__(self, other):
+    def __mul__(self, other: "Schedule | float") -> "Schedule":
         """The product with another schedule, or with a number."""
         if _is_number(other):
             other = constant(float(other))
@@ -147,7 +165,7 @@ class Schedule:
 
     __rmul__ = __mul__
 
-    def torch(self, optimizer, last_step=-1):
+    def torch(self, optimizer: "torch.optim.Optimizer", last_step: int = -1) -> "LRScheduler":
         """A torch scheduler: call `.step()` on it after each `optimizer.step()`.
 
         Update t of each parameter group runs at the group's own rate times `self(t)`. The only
@@ -165,13 +183,13 @@ class _Then(Schedule):
     after: int
 
     @property
-    def steps(self):
+    def steps(self) -> int | None:
         return None if self.second.steps is None else self.after + self.second.steps
 
-    def _leading_to(self, rate):
+    def _leading_to(self, rate: float) -> "_Then":
         return replace(self, second=self.second._leading_to(rate))
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         t = t.astype(np.int64)
         return np.where(
             t < self.after,
@@ -186,11 +204,11 @@ class _Product(Schedule):
     second: Schedule
 
     @property
-    def steps(self):
-        ends = (self.first.steps, self.second.steps)
-        return None if None in ends else max(ends)
+    def steps(self) -> int | None:
+        ends = [end for end in (self.first.steps, self.second.steps) if end is not None]
+        return max(ends) if len(ends) == 2 else None
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         t = t.astype(np.int64)
         return self.first(t) * self.second(t)
 
@@ -213,7 +231,7 @@ class constant(Schedule):
     peak: float = 1.0
     steps: int | None = None
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return np.full_like(t, self.peak)
 
 
@@ -234,7 +252,7 @@ class step(Schedule):
     peak: float = 1.0
     steps: int | None = None
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.peak * self.gamma ** (t // self.every)
 
 
@@ -251,15 +269,15 @@ class multistep(Schedule):
         Keras keeps the old rate at its boundary itself, and changes one update later
     """
 
-    milestones: tuple
+    milestones: Sequence[int]
     gamma: float = 0.1
     peak: float = 1.0
     steps: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         try:
-            milestones = tuple(self.milestones)
+            milestones: tuple[Any, ...] = tuple(self.milestones)
         except TypeError:
             milestones = (None,)
         _require(
@@ -270,7 +288,7 @@ class multistep(Schedule):
         )  # fmt: skip
         object.__setattr__(self, "milestones", tuple(int(m) for m in milestones))
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.peak * float(self.gamma) ** np.searchsorted(self.milestones, t, side="right")
 
 
@@ -290,14 +308,15 @@ class phases(Schedule):
         keeps the old rate at its boundary itself, and changes one update later
     """
 
-    lengths: tuple
-    rates: tuple
+    lengths: Sequence[int]
+    rates: Sequence[float]
 
-    def __post_init__(self):
-        for name, allows, words in (
-            ("lengths", _is_count, "ints >= 1"),
-            ("rates", lambda r: _is_number(r, low=0), "finite numbers >= 0"),
-        ):
+    def __post_init__(self) -> None:
+        allowed: dict[str, tuple[Callable[[Any], bool], str]] = {
+            "lengths": (_is_count, "ints >= 1"),
+            "rates": (lambda r: _is_number(r, low=0), "finite numbers >= 0"),
+        }
+        for name, (allows, words) in allowed.items():
             given = getattr(self, name)
             try:
                 values = tuple(np.asarray(given).tolist())
@@ -314,10 +333,10 @@ class phases(Schedule):
         )  # fmt: skip
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         return sum(self.lengths)
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         ends = list(accumulate(self.lengths))
         phase = np.searchsorted(ends, t, side="right")
         return np.array(self.rates, np.float64)[np.minimum(phase, len(ends) - 1)]
@@ -339,7 +358,7 @@ class exponential(Schedule):
     peak: float = 1.0
     steps: int | None = None
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.peak * self.gamma**t
 
 
@@ -361,7 +380,7 @@ class inverse_time(Schedule):
     peak: float = 1.0
     steps: int | None = None
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.peak / (1 + self.decay * t)
 
 
@@ -382,7 +401,7 @@ class inverse_sqrt(Schedule):
     peak: float = 1.0
     steps: int | None = None
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.peak / np.sqrt(1 + t / self.timescale)
 
 
@@ -405,7 +424,7 @@ class polynomial(Schedule):
     peak: float = 1.0
     end: float = 0.0
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.end + (self.peak - self.end) * (1 - t / self.steps) ** self.power
 
 
@@ -426,7 +445,7 @@ class linear(Schedule):
     peak: float = 1.0
     end: float = 0.0
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.end + (self.peak - self.end) * (1 - t / self.steps)
 
 
@@ -445,11 +464,11 @@ class rex(Schedule):
     peak: float = 1.0
     end: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _check_order(self, "end", "peak")
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         left = 1 - t / self.steps
         return self.end + (self.peak - self.end) * left / (0.5 + 0.5 * left)
 
@@ -475,7 +494,7 @@ class cosine(Schedule):
     peak: float = 1.0
     end: float = 0.0
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         return self.end + 0.5 * (self.peak - self.end) * (1 + np.cos(np.pi * t / self.steps))
 
 
@@ -507,7 +526,7 @@ class warm_restarts(Schedule):
     end: float = 0.0
     gamma: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _require(_is_number(self.growth, low=1), "growth", self.growth, "a finite number >= 1")
         _require(
@@ -522,16 +541,16 @@ class warm_restarts(Schedule):
         )  # fmt: skip
 
     @property
-    def lengths(self):
+    def lengths(self) -> Floats:
         """How many updates each cycle lasts: a float array (cycles,) whose sum is `steps`."""
         return _cycle_lengths(self.steps, self.cycles, self.growth)[0]
 
     @property
-    def tops(self):
+    def tops(self) -> np.ndarray:
         """The rate each cycle starts with, (cycles,)."""
         return self.peak * self.gamma ** np.arange(self.cycles)
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         lengths, starts = _cycle_lengths(self.steps, self.cycles, self.growth)
         # A start that rounding put just behind its whole number still counts at that number.
         i = np.searchsorted(starts, t + 1e-12 * self.steps, side="right") - 1
@@ -541,7 +560,7 @@ class warm_restarts(Schedule):
 
 
 @lru_cache(maxsize=16)
-def _cycle_lengths(steps, cycles, growth):
+def _cycle_lengths(steps: int, cycles: int, growth: float) -> tuple[Floats, Floats]:
     """The lengths of the cycles of `warm_restarts`, and where they start."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
         lengths = growth ** np.arange(cycles, dtype=np.float64)
@@ -574,7 +593,7 @@ class cyclical(Schedule):
     gamma: float = 1.0
     steps: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _check_order(self, "low", "peak")
         _check_choice(self, "mode", ("triangular", "triangular2", "exp_range"))
@@ -583,11 +602,15 @@ class cyclical(Schedule):
             "gamma", self.gamma, f"1 with mode={self.mode!r}: only 'exp_range' uses it",
         )  # fmt: skip
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         up, down = self.up, self.down or self.up
         cycle, place = np.divmod(t, up + down)
         triangle = np.where(place <= up, place / up, (up + down - place) / down)
-        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**t}
+        scale: dict[str, float | np.ndarray] = {
+            "triangular": 1.0,
+            "triangular2": 0.5**cycle,
+            "exp_range": self.gamma**t,
+        }
         return self.low + (self.peak - self.low) * triangle * scale[self.mode]
 
 
@@ -619,7 +642,7 @@ class one_cycle(Schedule):
     phases: int = 2
     shape: str = "cosine"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _check_choice(self, "phases", (2, 3))
         _check_choice(self, "shape", ("cosine", "linear"))
@@ -632,7 +655,7 @@ class one_cycle(Schedule):
             if getattr(self, name) is not None:
                 _check_order(self, name, "peak")
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         start = self.peak / 25 if self.start is None else self.start
         end = start / 1e4 if self.end is None else self.end
         top = self.rise * self.steps
@@ -673,15 +696,15 @@ class warmup(Schedule):
     peak: float | None = None
     start: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if None not in (self.start, self.peak):
             _check_order(self, "start", "peak")
 
-    def _leading_to(self, rate):
+    def _leading_to(self, rate: float) -> "warmup":
         return replace(self, peak=rate) if self.peak is None else self
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         peak = 1.0 if self.peak is None else self.peak
         start = peak / (self.steps + 1) if self.start is None else self.start
         return start + (peak - start) * (t / self.steps)
@@ -713,7 +736,7 @@ class wsd(Schedule):
     end: float = 0.0
     shape: str = "linear"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _require(_is_count(self.warmup, low=0), "warmup", self.warmup, "an int >= 0")
         _require(
@@ -727,7 +750,7 @@ class wsd(Schedule):
         _check_order(self, "end", "peak")
         _check_choice(self, "shape", ("linear", "sqrt", "cosine"))
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         rising = self.peak * np.minimum(1, (t + 1) / (self.warmup + 1))
         x = np.maximum(0, (t - (self.steps - self.cooldown)) / self.cooldown)
         left = {"linear": 1 - x, "sqrt": 1 - np.sqrt(x), "cosine": 0.5 + 0.5 * np.cos(np.pi * x)}
@@ -755,12 +778,12 @@ class noam(Schedule):
     width: int = 512
     steps: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("warmup", "width"):
             _require(_is_count(getattr(self, name)), name, getattr(self, name), "an int >= 1")
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         scale = self.width**-0.5 if self.peak is None else self.peak * self.warmup**0.5
         return scale * np.minimum((t + 1) ** -0.5, (t + 1) * self.warmup**-1.5)
 
@@ -784,7 +807,7 @@ class chebyshev(Schedule):
     L: float = field()
     order: str = "stable"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("mu", "L"):
             value = getattr(self, name)
@@ -796,7 +819,7 @@ class chebyshev(Schedule):
             "steps", self.steps, "a power of 2 with order='stable'",
         )  # fmt: skip
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         k = np.minimum(t.astype(int), self.steps - 1)
         if self.order == "falling":
             k = self.steps - 1 - k
@@ -807,7 +830,7 @@ class chebyshev(Schedule):
 
 
 @lru_cache(maxsize=16)
-def _stable_order(T):
+def _stable_order(T: int) -> np.ndarray:
     """0 ... T-1 so that behind every index comes its mirror image, at every doubling."""
     order = np.zeros(1, int)
     while len(order) < T:
@@ -832,30 +855,30 @@ class log_uniform(Schedule):
     seed: int = 0
     mean: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _require(
             _is_number(self.width) and self.width > 1, "width", self.width, "a finite number > 1"
         )
 
-    def value(self, t):
+    def value(self, t: Floats) -> np.ndarray:
         mean = (self.width**0.5 - self.width**-0.5) / np.log(self.width)
         return self.mean * self.width ** _draws(self.seed, self.steps)[t.astype(int)] / mean
 
 
 @lru_cache(maxsize=16)
-def _draws(seed, steps):
+def _draws(seed: int, steps: int) -> Floats:
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, steps + 1)
     u.flags.writeable = False
     return u
 
 
-def _check_order(schedule, low, high):
+def _check_order(schedule: object, low: str, high: str) -> None:
     value, most = getattr(schedule, low), getattr(schedule, high)
     _require(value <= most, low, value, f"at most {high}, which is {most!r}")
 
 
-def _check_choice(schedule, name, choices):
+def _check_choice(schedule: object, name: str, choices: tuple[str | int, ...]) -> None:
     value = getattr(schedule, name)
     words = ", ".join(map(repr, choices[:-1])) + f" or {choices[-1]!r}"
     _require(type(value) is type(choices[0]) and value in choices, name, value, words)
@@ -872,22 +895,22 @@ class Feedback:
     to train with until the next loss is known. With the default `peak=1` it is a factor.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fields(self)
 
-    def start(self):
+    def start(self) -> Any:
         """The state before the first loss."""
         raise NotImplementedError
 
-    def next(self, state, loss):
+    def next(self, state: Any, loss: float) -> Any:
         """The formula: the state after one more loss, a float. Changes nothing."""
         raise NotImplementedError
 
-    def online(self):
+    def online(self) -> "Online":
         """An `Online` follower, to be told the losses of a run that is under way."""
         return Online(self)
 
-    def replay(self, losses):
+    def replay(self, losses: ArrayLike) -> Floats:
         """The rates of a recorded history of N losses: a float64 array (N + 1,).
 
         Entry i was in force before loss i; the last one is for what comes next.
@@ -898,7 +921,7 @@ class Feedback:
         states = accumulate(losses.tolist(), self.next, initial=self.start())
         return np.array([state.rate for state in states])
 
-    def torch(self, optimizer):
+    def torch(self, optimizer: "torch.optim.Optimizer") -> "_Follower":
         """A torch scheduler: call `.step(loss)` on it after each evaluation.
 
         Each parameter group runs at the rate it has now times what the losses say. `state_dict()`
@@ -915,21 +938,21 @@ class Online:
     To resume, set `state` to a saved one.
     """
 
-    def __init__(self, rule):
+    def __init__(self, rule: Feedback) -> None:
         self.rule = rule
         self.state = rule.start()
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """The rate to train with until the next loss is known."""
         return self.state.rate
 
-    def update(self, loss):
+    def update(self, loss: float) -> float:
         """Take in one more loss (a number; NaN is never an improvement); returns the new rate."""
         self.state = self.rule.next(self.state, float(loss))
         return self.rate
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{self.rule!r} at {self.rate:g}>"
 
 
@@ -972,7 +995,7 @@ class plateau(Feedback):
     peak: float = 1.0
     end: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _require(
             _is_number(self.factor) and 0 < self.factor < 1,
@@ -988,10 +1011,10 @@ class plateau(Feedback):
         _require(_is_count(self.cooldown, low=0), "cooldown", self.cooldown, "an int >= 0")
         _check_order(self, "end", "peak")
 
-    def start(self):
+    def start(self) -> PlateauState:
         return PlateauState(rate=self.peak)
 
-    def next(self, state, loss):
+    def next(self, state: PlateauState, loss: float) -> PlateauState:
         rate, best, bad, resting = state
         if self.threshold_mode == "rel":
             enough = best * (1 - copysign(self.threshold, best))
@@ -1034,7 +1057,7 @@ class restart_below(Feedback):
     schedule: Schedule
     shrink: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _require(_is_number(self.threshold), "threshold", self.threshold, "a finite number")
         _require(isinstance(self.schedule, Schedule), "schedule", self.schedule, "a schedule")
@@ -1047,10 +1070,10 @@ class restart_below(Feedback):
             "shrink", self.shrink, "1 with a threshold that is not positive",
         )  # fmt: skip
 
-    def start(self):
+    def start(self) -> RestartState:
         return RestartState(self.schedule(0), self.threshold)
 
-    def next(self, state, loss):
+    def next(self, state: RestartState, loss: float) -> RestartState:
         _, threshold, age, last = state
         if loss < threshold and not last < threshold:
             age, threshold = 0, threshold * self.shrink

@@ -4,18 +4,27 @@ SQLite's transactions survive a SIGKILL. Each run carries a checksum, and the fi
 it belongs to, so that a damaged file, or one from another sweep, is refused.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sqlite3
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from lrteach.batched import Results
 
+if TYPE_CHECKING:
+    from lrteach.sweeps import Sweep
+
 __all__ = ["SweepFile", "SweepFileError"]
+
+Config: TypeAlias = dict[str, Any]  # what JSON can hold
 
 VERSION = 2
 TABLES = """
@@ -49,7 +58,7 @@ class SweepFile:
         The file is missing, damaged, incomplete, of another sweep, or cannot be written.
     """
 
-    def __init__(self, path, config=None):
+    def __init__(self, path: str | Path | None, config: Config | None = None) -> None:
         self.path = None if path is None else Path(path)
         if self.path is None:
             self._db = sqlite3.connect(":memory:")
@@ -70,13 +79,13 @@ class SweepFile:
                     "Go on with `sweep(..., resume=...)` and the arguments that it was started with."
                 )
 
-    def __enter__(self):
+    def __enter__(self) -> SweepFile:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def _read_config(self):
+    def _read_config(self) -> Config:
         with self._refuse_damage():
             ((version, text, *rest),) = self._db.execute("SELECT * FROM sweep").fetchall()
             problems = self._db.execute("PRAGMA integrity_check").fetchall()
@@ -92,22 +101,22 @@ class SweepFile:
                 raise ValueError("the checksum of what it says about the sweep is wrong")
             return json.loads(text)
 
-    def _damaged(self, why):
+    def _damaged(self, why: object) -> SweepFileError:
         return SweepFileError(
             f"{self.path} is damaged or no file of a sweep ({why}). Delete it, or use another name."
         )
 
     @contextmanager
-    def _refuse_damage(self):
+    def _refuse_damage(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, ValueError, LookupError, TypeError, AttributeError) as error:
             raise self._damaged(error) from error
 
-    def _require_same(self, config):
+    def _require_same(self, config: Config) -> None:
         wanted = json.loads(json.dumps(config))  # tuples as lists, as in the file
         for name in wanted:
-            found = self.config.get(name)
+            found: Any = self.config.get(name)
             if name == "probe":  # digits differ between machines
                 same = _alike(found, wanted[name])
             else:
@@ -119,21 +128,21 @@ class SweepFile:
                     "started with."
                 )
 
-    def _expected(self):
+    def _expected(self) -> int:
         return len(self.config["lrs"]) * len(self.config["seeds"])
 
-    def done(self):
+    def done(self) -> set[tuple[int, int]]:
         """The runs in the file: a set of pairs (k, s), places in `lrs` and `seeds`."""
         with self._refuse_damage():
             return set(self._db.execute("SELECT k, s FROM runs"))
 
-    def what_is_kept(self):
+    def what_is_kept(self) -> str:
         """Half a sentence for an error message: what of the sweep is not lost."""
         if self.path is None:
             return "Its finished runs are lost: next time give `resume=` a file."
         return f"{len(self.done())} of {self._expected()} runs are in {self.path}: call it again."
 
-    def add(self, pairs, results):
+    def add(self, pairs: Iterable[Sequence[int]], results: Results) -> None:
         """Put the runs of a chunk, `Results` in the order of `pairs`, into the file."""
         dtype = self._curve_type()
         rows = []
@@ -156,10 +165,10 @@ class SweepFile:
                 f"{self.path} cannot be written ({error}). {self.what_is_kept()}"
             ) from error
 
-    def _curve_type(self):
+    def _curve_type(self) -> type[np.floating]:
         return np.float64 if self.config["dtype"] == "float64" else np.float32
 
-    def results(self):
+    def results(self) -> Results:
         """All runs as `Results` of shape (K, S, ...), without losses and gradient norms."""
         K, S, E = (len(self.config[name]) for name in ("lrs", "seeds", "eval_steps"))
         all_runs = Results.empty(0, 0, 0)
@@ -175,7 +184,7 @@ class SweepFile:
                 all_runs.test_losses[k, s], all_runs.test_accuracies[k, s] = measured[2 * E :]
         return all_runs
 
-    def read_curves(self, name):
+    def read_curves(self, name: str) -> np.ndarray:
         """`losses` or `grad_norms` of all runs: float64 (K, S, T)."""
         config = self.config
         curves = np.empty((len(config["lrs"]), len(config["seeds"]), config["steps"]))
@@ -191,7 +200,7 @@ class SweepFile:
         return curves
 
     @classmethod
-    def save(cls, path, sweep):
+    def save(cls, path: str | Path, sweep: Sweep) -> None:
         """Write a whole `Sweep` into a new file at `path`."""
         K, S = sweep.diverged.shape
         with _written_whole(Path(path)) as db:
@@ -207,14 +216,14 @@ class SweepFile:
                 file.add([(k, s) for k in range(K)], everything)
 
 
-def _alike(found, wanted):
+def _alike(found: Any, wanted: Any) -> bool:
     try:
         return np.allclose(found, wanted, rtol=1e-3, equal_nan=True)
     except (TypeError, ValueError):  # no numbers, or not as many
         return False
 
 
-def _whole_runs(db):
+def _whole_runs(db: sqlite3.Connection) -> Iterator[list[Any]]:
     """The rows of the runs, each compared with its checksum."""
     for *row, checksum in db.execute("SELECT * FROM runs"):
         whole = all(isinstance(number, int) for number in row[:4])
@@ -225,14 +234,14 @@ def _whole_runs(db):
         yield row
 
 
-def _checksum(numbers, blobs):
+def _checksum(numbers: Iterable[int], blobs: Iterable[bytes]) -> int:
     value = zlib.crc32(repr(tuple(map(int, numbers))).encode())
     for blob in blobs:
         value = zlib.crc32(blob, value)
     return value
 
 
-def _make_tables(db, config):
+def _make_tables(db: sqlite3.Connection, config: Config | None) -> None:
     with db:
         db.executescript(TABLES)
         text = json.dumps(config)
@@ -240,14 +249,14 @@ def _make_tables(db, config):
         db.execute("INSERT INTO sweep VALUES (?, ?, ?)", (VERSION, text, checksum))
 
 
-def _is_there(path):
+def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:  # its folder may not be searched, say
         raise SweepFileError(f"{path} cannot be opened ({error.strerror})") from error
 
 
-def _connect(path):
+def _connect(path: Path) -> sqlite3.Connection:
     """Open a file that exists. SQLite itself would make a missing one."""
     if not _is_there(path) or not path.is_file():  # a pipe, say
         raise SweepFileError(f"{path} does not exist, or is no file")
@@ -258,7 +267,7 @@ def _connect(path):
 
 
 @contextmanager
-def _written_whole(path):
+def _written_whole(path: Path) -> Iterator[sqlite3.Connection]:
     """A new database that appears at `path` when it is complete, and not at all otherwise."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -273,6 +282,6 @@ def _written_whole(path):
             temporary.unlink(missing_ok=True)
 
 
-def _short(value, most=120):
+def _short(value: object, most: int = 120) -> str:
     text = repr(value)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -11,6 +11,8 @@ updates. How it is computed depends on the model and the machine, and you do not
 - With `executor=`: wherever that executor runs them, for example on other machines.
 """
 
+from __future__ import annotations
+
 import ctypes
 import math
 import multiprocessing
@@ -18,6 +20,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -32,25 +35,48 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
 from numbers import Integral
+from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from lrteach.batched import (
     DenseStack,
     MappedStack,
     Results,
+    Stack,
     can_be_dense,
     can_be_mapped,
     train_together,
 )
 from lrteach.models import fresh_copy
-from lrteach.rules import Rule, plain
+from lrteach.rules import Hyper, Rule, plain
 from lrteach.schedules import Feedback, Schedule
 from lrteach.sweep_files import SweepFile
-from lrteach.training import as_schedule, check_arguments, default_loss, device, tensors, train
+from lrteach.training import (
+    AnySchedule,
+    Dataset,
+    Loss,
+    as_schedule,
+    check_arguments,
+    default_loss,
+    device,
+    tensors,
+    train,
+)
+
+if TYPE_CHECKING:
+    import pandas
+
+T = TypeVar("T")
+Pair: TypeAlias = tuple[int, int]  # of places in `lrs` and in `seeds`
+# Hands chunk i, with its rates and its seeds, to where it is trained.
+Submit: TypeAlias = "Callable[[int, np.ndarray, np.ndarray], Future[Results | None]]"
+Updates: TypeAlias = "ctypes.Array[ctypes.c_longlong]"  # how many are done, of each chunk
 
 __all__ = ["sweep", "Sweep", "tolerance"]
 
@@ -69,33 +95,33 @@ class Job:
     """Everything that the runs of a sweep share. Can be pickled."""
 
     model: torch.nn.Module
-    data: object
+    data: Dataset
     rule: Rule
-    hyper: dict
+    hyper: Hyper
     schedule: Schedule | Feedback
     steps: int
     batch_size: int | None
     initialise: bool
-    loss: object
+    loss: Loss | None
     eval_every: int | None
     clip: float | None
     dtype: torch.dtype
 
     @property
-    def eval_steps(self):
+    def eval_steps(self) -> list[int]:
         """After how many updates the validation part is measured."""
         every = self.eval_every or self.steps
         return sorted({*range(0, self.steps + 1, every), self.steps})
 
     @property
-    def factors(self):
+    def factors(self) -> np.ndarray | None:
         """The schedule's value for each update; None for a feedback rule, which has no plan."""
         if isinstance(self.schedule, Feedback):
             return None
         return self.schedule(np.arange(self.steps))
 
     @property
-    def loss_function(self):
+    def loss_function(self) -> Loss:
         """The loss that `train` uses."""
         return self.loss or default_loss(self.data.y_train)
 
@@ -125,7 +151,7 @@ class Sweep:
 
     lrs: np.ndarray
     seeds: np.ndarray
-    factors: np.ndarray
+    factors: np.ndarray | None
     eval_steps: np.ndarray
     val_losses: np.ndarray
     val_accuracies: np.ndarray
@@ -133,11 +159,12 @@ class Sweep:
     test_accuracy: np.ndarray
     diverged: np.ndarray
     updates: np.ndarray
-    config: dict
-    _curves: object = field(repr=False)  # reads (losses, grad_norms), both (K, S, T)
+    config: dict[str, Any]
+    # reads "losses" or "grad_norms", both (K, S, T)
+    _curves: Callable[[str], np.ndarray] = field(repr=False)
 
     @cached_property
-    def losses(self):
+    def losses(self) -> np.ndarray:
         """Batch loss before each update, (K, S, T). NaN after a divergence.
 
         Read from the file at first use where the sweep has one.
@@ -145,12 +172,12 @@ class Sweep:
         return self._curves("losses")
 
     @cached_property
-    def grad_norms(self):
+    def grad_norms(self) -> np.ndarray:
         """Length of each gradient before clipping, (K, S, T). NaN after a divergence."""
         return self._curves("grad_norms")
 
     @property
-    def rates(self):
+    def rates(self) -> np.ndarray:
         """The rate really used in each update, (K, T).
 
         Raises
@@ -166,31 +193,31 @@ class Sweep:
         return np.multiply.outer(self.lrs, self.factors)
 
     @property
-    def val_loss(self):
+    def val_loss(self) -> np.ndarray:
         """Validation loss after the last update, (K, S); infinite for a diverged run."""
         return np.where(self.diverged, np.inf, self.val_losses[:, :, -1])
 
     @property
-    def val_accuracy(self):
+    def val_accuracy(self) -> np.ndarray:
         """Validation accuracy after the last update, (K, S); NaN for a diverged run."""
         return self.val_accuracies[:, :, -1]
 
     @property
-    def best_val_loss(self):
+    def best_val_loss(self) -> np.ndarray:
         """The lowest validation loss that was measured after an update, (K, S)."""
         return np.fmin.reduce(self.val_losses[:, :, 1:], axis=2, initial=np.inf)
 
     @property
-    def diverged_at(self):
+    def diverged_at(self) -> np.ndarray:
         """After how many updates a run diverged, (K, S); -1 where it did not."""
         return np.where(self.diverged, self.updates, -1)
 
-    def smooth_loss(self, window=50):
+    def smooth_loss(self, window: int = 50) -> np.ndarray:
         """Mean training loss of the last `window` updates, (K, S); infinite for a diverged run."""
         return np.where(self.diverged, np.inf, self.losses[:, :, -window:].mean(axis=2))
 
     @property
-    def best_index(self):
+    def best_index(self) -> int:
         """Where `best` is in `lrs`."""
         typical = np.median(self.val_loss, axis=1)
         if not np.isfinite(typical).any():
@@ -198,12 +225,12 @@ class Sweep:
         return int(np.argmin(typical))
 
     @property
-    def best(self):
+    def best(self) -> float:
         """The rate with the lowest validation loss, median over seeds."""
         return float(self.lrs[self.best_index])
 
     @property
-    def cliff(self):
+    def cliff(self) -> float:
         """The smallest rate above `best` at which training breaks; infinite if none here does.
 
         A rate breaks it if the median run keeps less than half of what the best rate gained on
@@ -215,11 +242,11 @@ class Sweep:
         broken = self.lrs[(self.lrs > self.best) & ~(typical < half)]
         return float(broken.min()) if len(broken) else math.inf
 
-    def tolerance(self, worse=1.1):
+    def tolerance(self, worse: float = 1.1) -> tuple[float, float]:
         """How far off the best rate may be: `tolerance` of the validation losses."""
         return tolerance(self.lrs, self.val_loss, worse)
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> pandas.DataFrame:
         """One row for each run, as a pandas DataFrame."""
         import pandas
 
@@ -235,7 +262,7 @@ class Sweep:
             {"lr": self.lrs[k.ravel()], "seed": self.seeds[s.ravel()], **columns}
         )
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write the sweep into one file, whole or not at all. `Sweep.load` reads it.
 
         Raises
@@ -246,7 +273,7 @@ class Sweep:
         SweepFile.save(path, self)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | Path) -> Sweep:
         """Read what `save`, or `sweep(..., resume=path)`, has written.
 
         Raises
@@ -257,7 +284,7 @@ class Sweep:
         with SweepFile(path) as file:
             return _result(file)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         K, S = self.diverged.shape
         lost = int(self.diverged.sum())
         return (
@@ -267,7 +294,7 @@ class Sweep:
         )
 
 
-def tolerance(lrs, losses, worse=1.1):
+def tolerance(lrs: ArrayLike, losses: ArrayLike, worse: float = 1.1) -> tuple[float, float]:
     """By what factors the best rate may be too large or too small: (down, up), both >= 1.
 
     Between lrs[best] / down and lrs[best] * up, and nowhere between them, is the loss (the median
@@ -300,7 +327,7 @@ def tolerance(lrs, losses, worse=1.1):
     return math.exp(down), math.exp(_first_crossing(places[best:], heights[best:], math.log(worse)))
 
 
-def _first_crossing(places, heights, level):
+def _first_crossing(places: np.ndarray, heights: np.ndarray, level: float) -> float:
     """Where the line through (places, heights), which starts at height 0, first crosses `level`."""
     above = np.flatnonzero(heights > level)
     if len(above) == 0:
@@ -311,26 +338,26 @@ def _first_crossing(places, heights, level):
 
 
 def sweep(
-    model,
-    data,
-    rule,
-    lrs,
+    model: torch.nn.Module,
+    data: Dataset,
+    rule: Rule,
+    lrs: ArrayLike | torch.Tensor,
     *,
-    seeds=1,
-    schedule=None,
-    steps=1000,
-    batch_size=100,
-    initialise=True,
-    loss=None,
-    eval_every=None,
-    clip=None,
-    dtype=torch.float32,
-    progress=None,
-    resume=None,
-    executor=None,
-    workers=None,
-    **hyper,
-):
+    seeds: int | Sequence[int] | np.ndarray = 1,
+    schedule: AnySchedule = None,
+    steps: int = 1000,
+    batch_size: int | None = 100,
+    initialise: bool = True,
+    loss: Loss | None = None,
+    eval_every: int | None = None,
+    clip: float | None = None,
+    dtype: torch.dtype = torch.float32,
+    progress: bool | None = None,
+    resume: str | Path | None = None,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    **hyper: Any,
+) -> Sweep:
     """Train `model` at every rate with every seed. Returns a `Sweep`.
 
     Run (k, s) is the run of `train(model, data, rule, lrs[k], seed=seeds[s], ...)`: bit for bit
@@ -357,7 +384,8 @@ def sweep(
         need lrteach, and what is passed must be picklable. Models that are not dense networks run
         one at a time in each process, so give such workers one thread.
     workers : int or None
-        How many cores to use without an executor; None is all that this process may use.
+        How many cores to use without an executor; None is the number in the environment variable
+        LRTEACH_WORKERS, or else all that this process may use. No result depends on it.
 
     Raises
     ------
@@ -374,9 +402,7 @@ def sweep(
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
     if workers is None:
-        workers = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+        workers = _default_workers()
     elif not isinstance(workers, Integral) or isinstance(workers, bool) or workers < 1:
         raise ValueError(f"workers={workers!r} is not allowed: workers must be an int >= 1 or None")
     hyper = {name: plain(value) for name, value in hyper.items()}
@@ -396,7 +422,15 @@ def sweep(
         return _result(file)
 
 
-def _rates(lrs):
+def _default_workers() -> int:
+    if text := os.environ.get("LRTEACH_WORKERS"):
+        if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+            raise ValueError(f"LRTEACH_WORKERS={text!r} is not allowed: it must be an int >= 1")
+        return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _rates(lrs: ArrayLike | torch.Tensor) -> np.ndarray:
     array = np.asarray(lrs.cpu() if torch.is_tensor(lrs) else lrs, dtype=np.float64)
     if array.ndim != 1 or array.size == 0 or not np.all(np.isfinite(array) & (array >= 0)):
         raise ValueError(
@@ -405,14 +439,15 @@ def _rates(lrs):
     return array
 
 
-def _seeds(seeds):
-    if isinstance(seeds, Integral) and not isinstance(seeds, bool) and seeds >= 1:
+def _seeds(seeds: Any) -> np.ndarray:
+    counted = isinstance(seeds, Integral) and not isinstance(seeds, bool)
+    if counted and seeds >= 1:
         return np.arange(seeds)
     try:
         listed = [] if isinstance(seeds, str) else list(seeds)
     except TypeError:
         listed = []
-    whole = all(isinstance(s, Integral) and not isinstance(s, bool) and s >= 0 for s in listed)
+    whole = all(isinstance(s, Integral) and not isinstance(s, bool) and int(s) >= 0 for s in listed)
     if not listed or not whole or len(set(listed)) < len(listed):
         raise ValueError(
             f"seeds={seeds!r} is not allowed: seeds must be an int >= 1, or different ints >= 0"
@@ -420,16 +455,16 @@ def _seeds(seeds):
     return np.array(listed, np.int64)
 
 
-def _as_tensors(data, dtype):
+def _as_tensors(data: Dataset, dtype: torch.dtype) -> SimpleNamespace:
     """The data as the runs use it, converted once and not in every run."""
-    arrays = {}
+    arrays: dict[str, torch.Tensor] = {}
     for part in ("train", "val", "test"):
         x, y = tensors(data, part, torch.device("cpu"), dtype)
         arrays |= {f"x_{part}": x, f"y_{part}": y}
     return SimpleNamespace(**arrays)
 
 
-def _try_out(job, seed):
+def _try_out(job: Job, seed: int) -> tuple[float, bool]:
     """The loss of the first batch, and whether the model draws random numbers in training."""
     model = fresh_copy(job.model, seed if job.initialise else None).to(job.dtype)
     x, y = job.data.x_train[: job.batch_size], job.data.y_train[: job.batch_size]
@@ -440,7 +475,7 @@ def _try_out(job, seed):
     return float(first), draws
 
 
-def _stack_class(job, draws):
+def _stack_class(job: Job, draws: bool) -> type[Stack] | None:
     """How to train several runs at once, or None where it must, or had better, be one by one."""
     if can_be_dense(job.model, job.data.x_train):
         return DenseStack
@@ -449,15 +484,19 @@ def _stack_class(job, draws):
     return None
 
 
-def _describe(job, data, lrs, seeds, first_loss):
+def _describe(
+    job: Job, data: Dataset, lrs: np.ndarray, seeds: np.ndarray, first_loss: float
+) -> dict[str, Any]:
     """What makes two sweeps the same, as JSON; the numbers of `probe` only to a few digits."""
     digest = sha256()
     for part in ("train", "val", "test"):
         for name in (f"x_{part}", f"y_{part}"):
-            digest.update(np.ascontiguousarray(getattr(data, name)))
+            # typeshed knows that an array is a buffer from Python 3.12 on
+            digest.update(np.ascontiguousarray(getattr(data, name)))  # type: ignore[arg-type]
     theta = torch.linspace(-1, 1, 5, dtype=torch.float64)  # tensors, as in a run
     g = torch.linspace(1, 2, 5, dtype=torch.float64)
-    state, more = job.rule.init(theta), {}
+    state = job.rule.init(theta)
+    more: dict[str, Any] = {}
     if "loss" in job.rule.asks:
         more["loss"] = 1.0
     if "gradient" in job.rule.asks:
@@ -488,7 +527,17 @@ def _describe(job, data, lrs, seeds, first_loss):
 # --- Running chunks -------------------------------------------------------------------------------
 
 
-def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
+def _run(
+    job: Job,
+    stack_class: type[Stack] | None,
+    lrs: np.ndarray,
+    seeds: np.ndarray,
+    left: list[Pair],
+    file: SweepFile,
+    executor: Executor | None,
+    workers: int,
+    progress: bool | None,
+) -> None:
     """Train the runs `left`, [(k, s)], and put each chunk into the file as soon as it is done."""
     if stack_class is MappedStack or device().type == "cuda":
         workers = 1  # they would share one GPU
@@ -507,7 +556,8 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
              unit_scale=True, leave=False) as bar,
         _submitter(job, stack_class, executor, workers, stop, updates, bar) as submit,
     ):  # fmt: skip
-        waiting, running = list(enumerate(chunks))[::-1], {}
+        waiting = list(enumerate(chunks))[::-1]
+        running: dict[Future[Results | None], int] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < IN_FLIGHT:
@@ -519,16 +569,17 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
                         break
                 wait(running, timeout=0.2 if progress else None, return_when=FIRST_COMPLETED)
                 for future in [f for f in running if f.done()]:
-                    i = running.pop(future)
-                    file.add(chunks[i], future.result())
+                    i, results = running.pop(future), future.result()
+                    assert results is not None  # nothing has stopped it
+                    file.add(chunks[i], results)
                     updates[i] = len(chunks[i]) * job.steps
                 bar.update(max(0, sum(updates) - bar.n))
         except BaseException as error:
             stop.set()
             for future, i in running.items():
                 finished = not future.cancel() and future.done() and future.exception() is None
-                if finished and future.result() is not None:
-                    file.add(chunks[i], future.result())
+                if finished and (results := future.result()) is not None:
+                    file.add(chunks[i], results)
             if isinstance(error, BrokenExecutor):
                 raise RuntimeError(
                     "a worker process of the sweep died (killed, or out of memory?). "
@@ -539,7 +590,7 @@ def _run(job, stack_class, lrs, seeds, left, file, executor, workers, progress):
             torch.set_num_threads(threads_before)
 
 
-def _rows_of_a_chunk(job, stack_class):
+def _rows_of_a_chunk(job: Job, stack_class: type[Stack] | None) -> tuple[int, int]:
     """The fewest rows that are worth a core of their own, and the most that go together."""
     if stack_class is None:
         return 1, 1
@@ -551,7 +602,7 @@ def _rows_of_a_chunk(job, stack_class):
     return min(least, most), 64 if device().type == "cuda" else most
 
 
-def _chunks(pairs, least, most, workers):
+def _chunks(pairs: list[Pair], least: int, most: int, workers: int) -> list[list[Pair]]:
     """Lists of pairs of about one length: between `least` and `most`, and some for each worker."""
     number = -(-len(pairs) // most)
     number = -(-number // workers) * workers
@@ -559,7 +610,14 @@ def _chunks(pairs, least, most, workers):
     return [chunk.tolist() for chunk in np.array_split(np.array(pairs), number)]
 
 
-def run_chunk(job, stack_class, lrs, seeds, stopped=lambda: False, advance=lambda n: None):
+def run_chunk(
+    job: Job,
+    stack_class: type[Stack] | None,
+    lrs: np.ndarray,
+    seeds: np.ndarray,
+    stopped: Callable[[], bool] = lambda: False,
+    advance: Callable[[int], object] = lambda n: None,
+) -> Results | None:
     """Train one run for each pair of `lrs` and `seeds`. Returns `batched.Results`."""
     torch.set_num_threads(1)  # the chunks share the cores; and one thread adds in one order
     if stack_class is not None:
@@ -586,7 +644,15 @@ def run_chunk(job, stack_class, lrs, seeds, stopped=lambda: False, advance=lambd
 
 
 @contextmanager
-def _submitter(job, stack_class, executor, workers, stop, updates, bar):
+def _submitter(
+    job: Job,
+    stack_class: type[Stack] | None,
+    executor: Executor | None,
+    workers: int,
+    stop: threading.Event,
+    updates: Updates,
+    bar: tqdm,
+) -> Iterator[Submit]:
     """A function submit(i, lrs, seeds) -> Future that runs chunk i where it is best run."""
     if executor is not None:
         yield lambda i, lrs, seeds: executor.submit(run_chunk, job, stack_class, lrs, seeds)
@@ -608,17 +674,17 @@ def _submitter(job, stack_class, executor, workers, stop, updates, bar):
 class _Here(Executor):
     """Does the work at once, in this thread, whose memory glibc handles better than others'."""
 
-    def submit(self, function, *arguments, **more):
-        future = Future()
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **more: Any) -> Future[T]:
+        future: Future[T] = Future()
         future.set_result(function(*arguments, **more))
         return future
 
 
-def _advance(updates, i, n):
+def _advance(updates: Updates, i: int, n: int) -> None:
     updates[i] += n
 
 
-def _can_fork():
+def _can_fork() -> bool:
     """Whether worker processes can start as copies of this one, in which torch still works.
 
     Processes and not threads, because Python lets one thread run at a time, and dense networks of
@@ -632,7 +698,7 @@ def _can_fork():
 
 
 @contextmanager
-def _forked(workers, *work):
+def _forked(workers: int, *work: Any) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes that start as copies of this one and know `work`."""
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("fork"), initializer=_adopt, initargs=work
@@ -647,7 +713,10 @@ def _forked(workers, *work):
         pool.shutdown(cancel_futures=True)
 
 
-def _adopt(*work):
+_work: tuple[Any, ...]  # of a forked process: job, class of its stacks, updates done
+
+
+def _adopt(*work: Any) -> None:
     global _work
     _work = work
     libc = ctypes.CDLL(None)
@@ -662,12 +731,12 @@ def _adopt(*work):
             libc.mallopt(option, 2**30)
 
 
-def _in_the_fork(i, lrs, seeds):
+def _in_the_fork(i: int, lrs: np.ndarray, seeds: np.ndarray) -> Results | None:
     job, stack_class, updates = _work
     return run_chunk(job, stack_class, lrs, seeds, advance=partial(_advance, updates, i))
 
 
-def _result(file):
+def _result(file: SweepFile) -> Sweep:
     """The `Sweep` in a file whose runs are all finished."""
     config, results = file.config, file.results()
     diverged = results.diverged

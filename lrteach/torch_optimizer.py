@@ -1,14 +1,25 @@
 """Any rule of `lrteach.optimizers` as a torch optimizer, any schedule as a torch scheduler."""
 
+from __future__ import annotations
+
 import warnings
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import ParamsT
 
 from lrteach.kernels import kernel_of
 from lrteach.rules import Rule, number, plain
+
+if TYPE_CHECKING:
+    from lrteach.kernels import Loop
+    from lrteach.rules import Hyper, State
+    from lrteach.schedules import Feedback, Schedule
+    from lrteach.training import Gradient
 
 __all__ = ["TorchOptimizer"]
 
@@ -79,7 +90,9 @@ class TorchOptimizer(Optimizer):
         `step` after `eval()`.
     """
 
-    def __init__(self, params, rule, *, lr, compile=False, **hyper):
+    def __init__(
+        self, params: ParamsT, rule: Rule, *, lr: float, compile: bool = False, **hyper: Any
+    ) -> None:
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a rule such as lrteach.optimizers.adam, not {rule!r}")
         if not isinstance(compile, bool):
@@ -90,12 +103,12 @@ class TorchOptimizer(Optimizer):
         defaults = {"lr": lr, **rule.defaults, **hyper}
         super().__init__(params, {name: plain(value) for name, value in defaults.items()})
 
-    def _check(self, lr, **hyper):
+    def _check(self, lr: Any, **hyper: Any) -> None:
         self.rule.check(lr=lr, **hyper)
         if getattr(lr, "ndim", 0) > 0:
             raise ValueError(f"lr={lr!r} is not allowed: lr must be one number for each group")
 
-    def add_param_group(self, param_group):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, checked like the arguments of the constructor."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, not {type(param_group).__name__}")
@@ -106,7 +119,7 @@ class TorchOptimizer(Optimizer):
             first, new = self.param_groups[0], self.param_groups[-1]
             new.setdefault("train_mode", first.get("train_mode", True))
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, which is checked first.
 
         Raises
@@ -136,7 +149,7 @@ class TorchOptimizer(Optimizer):
             ) from None
         super().load_state_dict(state_dict)
 
-    def _check_saved_groups(self, groups):
+    def _check_saved_groups(self, groups: list[dict[str, Any]]) -> None:
         wanted = {"lr", *self.rule.defaults}
         for group in groups:
             own = set(group) - _NOT_HYPER
@@ -146,7 +159,7 @@ class TorchOptimizer(Optimizer):
             if not isinstance(group.get("train_mode", True), bool):
                 raise ValueError(f"train_mode is {group['train_mode']!r}")
 
-    def _check_saved_state(self, i, state, parameter):
+    def _check_saved_state(self, i: object, state: object, parameter: torch.Tensor) -> None:
         wanted = self.rule.init(parameter)
         if not isinstance(state, dict):
             raise ValueError(f"the state of parameter {i} is {state!r}, no dict")
@@ -168,11 +181,11 @@ class TorchOptimizer(Optimizer):
                     f"{name} of parameter {i} has shape {tuple(value.shape)}, not {tuple(start.shape)}"
                 )
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"rule": self.rule, "compile": self.compile}
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient. Returns the closure's loss, if any."""
         if not self.param_groups[0].get("train_mode", True):
             raise RuntimeError(
@@ -207,21 +220,21 @@ class TorchOptimizer(Optimizer):
         return loss
 
     @property
-    def _together(self):
+    def _together(self) -> bool:
         """Whether the rule must see all parameters of a group at once."""
         return bool(self.rule.asks) and not self.rule.layerwise
 
     @torch.no_grad()
-    def eval(self):
+    def eval(self) -> None:
         """Put the average, if the rule has one, into the parameters, to evaluate or to save."""
         self._switch(False)
 
     @torch.no_grad()
-    def train(self):
+    def train(self) -> None:
         """Take the average out of the parameters again, to go on training."""
         self._switch(True)
 
-    def _switch(self, train):
+    def _switch(self, train: bool) -> None:
         # The parameter and its average change places, so that calling twice is harmless.
         for group in self.param_groups:
             if group.get("train_mode", train) == train:
@@ -234,25 +247,25 @@ class TorchOptimizer(Optimizer):
                     parameter.copy_(state[self.rule.average])
                     state[self.rule.average].copy_(values)
 
-    def _state_of(self, parameter):
+    def _state_of(self, parameter: torch.Tensor) -> tuple[State, list[torch.Tensor]]:
         """The parameter's state, and its slots in the formula's order."""
         state = self.state[parameter]
         if not state:
             state.update(self.rule.init(parameter))
         return state, [state[name] for name in self.rule.slots]
 
-    def _update(self, parameter, lr, hyper):
+    def _update(self, parameter: torch.Tensor, lr: float | torch.Tensor, hyper: Hyper) -> None:
         state, slots = self._state_of(parameter)
         t = state["t"] + 1
         if self.rule.elementwise:
-            for theta, g, *rest in self._blocks([parameter, parameter.grad, *slots], hyper):
+            for theta, g, *rest in self._blocks([parameter, _gradient(parameter), *slots], hyper):
                 _store([theta, *rest], self.rule.update(theta, g, rest, t, lr, hyper))
         elif parameter.numel():
-            new = self.rule.update(parameter, parameter.grad, slots, t, lr, hyper)
+            new = self.rule.update(parameter, _gradient(parameter), slots, t, lr, hyper)
             self._keep(parameter, state, new)
         state["t"] = t
 
-    def _keep(self, parameter, state, new):
+    def _keep(self, parameter: torch.Tensor, state: State, new: Sequence[torch.Tensor]) -> None:
         """Store arrays over the old ones, and numbers in their place, as their shape may change."""
         arrays = [(parameter, new[0])]
         for name, value in zip(self.rule.slots, new[1:], strict=True):
@@ -262,7 +275,14 @@ class TorchOptimizer(Optimizer):
                 arrays.append((state[name], value))
         _store(*zip(*arrays, strict=True))
 
-    def _update_together(self, parameters, lr, hyper, loss=None, gradient=None):
+    def _update_together(
+        self,
+        parameters: list[torch.Tensor],
+        lr: float | torch.Tensor,
+        hyper: Hyper,
+        loss: float | None = None,
+        gradient: Gradient | None = None,
+    ) -> None:
         """Update the parameters as one vector, with one `t` and one of each number."""
         if not parameters:
             return
@@ -275,7 +295,7 @@ class TorchOptimizer(Optimizer):
         states = [self._state_of(p)[0] for p in parameters]
         newest = max(states, key=lambda state: state["t"])
         t = newest["t"] + 1
-        theta, g = _vector(parameters), _vector(p.grad for p in parameters)
+        theta, g = _vector(parameters), _vector(map(_gradient, parameters))
         slots = [
             newest[name] if self.rule.kinds[name] is number else _vector(s[name] for s in states)
             for name in self.rule.slots
@@ -293,7 +313,7 @@ class TorchOptimizer(Optimizer):
         for state in states:
             state["t"] = t
 
-    def _update_twice(self, closure):
+    def _update_twice(self, closure: Callable[[], Any] | None) -> None:
         """One update of all groups by a rule that asks for gradients at other points."""
         groups = self.param_groups
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
@@ -308,18 +328,19 @@ class TorchOptimizer(Optimizer):
                 [p.new_full((p.numel(),), float(x)) for p, x in zip(parameters, lrs, strict=True)]
             )
 
-        def gradient(point):
+        def gradient(point: torch.Tensor) -> torch.Tensor:
             before = [p.clone() for p in parameters]
             _spread(point, sizes, parameters)
+            assert closure is not None  # or this function is not handed on
             with torch.enable_grad():
                 closure()
             for p, value in zip(parameters, before, strict=True):
                 p.copy_(value)
-            return _vector(p.grad for p in parameters)
+            return _vector(map(_gradient, parameters))
 
         self._update_together(parameters, lr, hyper, gradient=None if closure is None else gradient)
 
-    def _blocks(self, arrays, hyper):
+    def _blocks(self, arrays: list[torch.Tensor], hyper: Hyper) -> Iterable[Sequence[torch.Tensor]]:
         """The arrays; or, if the rule is elementwise, parts of them that fit into the cache."""
         block = _BLOCK * torch.get_num_threads()
         large = arrays[0].numel() > block and arrays[0].device.type == "cpu"
@@ -327,7 +348,9 @@ class TorchOptimizer(Optimizer):
             return [arrays]
         return zip(*(x.detach().view(-1).split(block) for x in arrays), strict=True)
 
-    def _update_compiled(self, parameters, lr, hyper):
+    def _update_compiled(
+        self, parameters: list[torch.Tensor], lr: float | torch.Tensor, hyper: Hyper
+    ) -> list[torch.Tensor]:
         """Update the parameters with the rule's kernel; return those that it cannot take."""
         kernel, reason = kernel_of(self.rule, hyper)
         if kernel is None:
@@ -336,7 +359,7 @@ class TorchOptimizer(Optimizer):
         others, jobs, small = [], [], defaultdict(list)
         for parameter in parameters:
             state, slots = self._state_of(parameter)
-            arrays = (parameter.detach(), parameter.grad, *slots)
+            arrays = (parameter.detach(), _gradient(parameter), *slots)
             if not _compilable(arrays):
                 others.append(parameter)
                 continue
@@ -367,18 +390,18 @@ class TorchOptimizer(Optimizer):
                 state["t"] = t
         return others
 
-    def _give_up(self, reason):
+    def _give_up(self, reason: str) -> None:
         if self.compile:
             self.compile = False
             warnings.warn(
                 f"compile=True has no effect, the uncompiled rule is used: {reason}", stacklevel=2
             )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{self.rule.__name__} as a " + super().__repr__()
 
 
-def _store(old, new):
+def _store(old: Sequence[torch.Tensor], new: Sequence[torch.Tensor]) -> None:
     """Copy the new values over the old ones, in place.
 
     A formula may hand on an array as it got it, theta as next time's previous theta, say. Such a
@@ -390,21 +413,27 @@ def _store(old, new):
         x.copy_(value)
 
 
-def _vector(arrays):
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    """The gradient of a parameter that has one."""
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _vector(arrays: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.cat([x.detach().reshape(-1) for x in arrays])
 
 
-def _spread(vector, sizes, arrays):
+def _spread(vector: torch.Tensor, sizes: list[int], arrays: list[torch.Tensor]) -> None:
     """Copy the parts of a vector into the arrays that it was made of."""
     for x, part in zip(arrays, vector.split(sizes), strict=True):
         x.copy_(part.view(x.shape))
 
 
-def _contiguous(arrays):
+def _contiguous(arrays: list[torch.Tensor]) -> bool:
     return all(x.is_contiguous() for x in arrays)
 
 
-def _compilable(arrays):
+def _compilable(arrays: Sequence[torch.Tensor]) -> bool:
     """Whether a kernel may take these arrays: all of one kind, and rounding as the rule does.
 
     In half precision the rule rounds after every operation, a kernel only at its end.
@@ -416,7 +445,7 @@ def _compilable(arrays):
     )
 
 
-def _run(loop, members, numbers):
+def _run(loop: Loop, members: list[list[torch.Tensor]], numbers: torch.Tensor) -> None:
     """Apply a compiled loop in place to each member's vectors (theta, g, *slots)."""
     if len(members) == 1:
         loop(*members[0], numbers)
@@ -433,18 +462,18 @@ def _run(loop, members, numbers):
 class _StepScheduler(LRScheduler):
     """A schedule of this package behind torch's scheduler interface."""
 
-    def __init__(self, optimizer, schedule, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, schedule: Schedule, last_epoch: int = -1) -> None:
         self.schedule = schedule
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float | torch.Tensor]:
         factor = self.schedule(self.last_epoch)
         return [base * factor for base in self.base_lrs]
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"step": self.last_epoch}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to the saved step and set every group's rate to what it is there."""
         _require_keys(state_dict, {"step"}, "only 'step'")
         step = state_dict["step"]
@@ -456,7 +485,7 @@ class _StepScheduler(LRScheduler):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
-def _require_fits(name, value, array):
+def _require_fits(name: str, value: torch.Tensor, array: torch.Tensor) -> None:
     try:
         fits = torch.broadcast_shapes(value.shape, array.shape) == array.shape
     except RuntimeError:
@@ -465,13 +494,13 @@ def _require_fits(name, value, array):
         raise ValueError(f"{name} of shape {tuple(value.shape)} does not fit {tuple(array.shape)}")
 
 
-def _require_keys(state_dict, wanted, words):
+def _require_keys(state_dict: object, wanted: set[str], words: str) -> None:
     if not isinstance(state_dict, dict) or set(state_dict) != wanted:
         found = list(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
         raise ValueError(f"state_dict must hold {words}, not {found}")
 
 
-def make_scheduler(schedule, optimizer, last_step=-1):
+def make_scheduler(schedule: Schedule, optimizer: Optimizer, last_step: int = -1) -> _StepScheduler:
     """The torch scheduler behind `Schedule.torch`."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer)!r}")
@@ -481,29 +510,29 @@ def make_scheduler(schedule, optimizer, last_step=-1):
 class _Follower:
     """A feedback rule that sets the rates of an optimizer, as torch's ReduceLROnPlateau does."""
 
-    def __init__(self, rule, optimizer):
+    def __init__(self, rule: Feedback, optimizer: Optimizer) -> None:
         self.optimizer, self.online = optimizer, rule.online()
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._set_rates()
 
-    def _set_rates(self):
+    def _set_rates(self) -> None:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base * self.online.rate
 
-    def step(self, loss):
+    def step(self, loss: float) -> None:
         """Take in the loss of one more evaluation and set the rates it asks for."""
         self.online.update(loss)
         self._set_rates()
 
-    def get_last_lr(self):
+    def get_last_lr(self) -> list[float]:
         """The rate of each parameter group."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """What the rule remembers, and the rates it multiplies."""
         return {"base_lrs": list(self.base_lrs), "state": self.online.state._asdict()}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state."""
         _require_keys(state_dict, {"base_lrs", "state"}, "'base_lrs' and 'state'")
         for name, kind in (("base_lrs", list), ("state", dict)):
@@ -530,7 +559,7 @@ class _Follower:
         self._set_rates()
 
 
-def make_follower(rule, optimizer):
+def make_follower(rule: Feedback, optimizer: Optimizer) -> _Follower:
     """The torch scheduler behind `Feedback.torch`."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer)!r}")

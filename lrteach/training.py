@@ -2,10 +2,12 @@
 
 import math
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from numbers import Integral, Real
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -13,13 +15,37 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lrteach.models import fresh_copy
-from lrteach.rules import Rule, plain
+from lrteach.rules import Hyper, Rule, plain
 from lrteach.schedules import Feedback, Schedule, constant
 
 __all__ = ["train", "Run", "batches", "device"]
 
+# Mean loss of outputs and targets.
+Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# Parameters to their gradient on the batch at hand.
+Gradient: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+# A schedule or a feedback rule, or what makes one, such as the class itself.
+AnySchedule: TypeAlias = Schedule | Feedback | Callable[..., Schedule | Feedback] | None
 
-def device():
+
+class Dataset(Protocol):
+    """Inputs and targets in three parts: arrays, tensors, or what torch can make tensors of."""
+
+    @property
+    def x_train(self) -> Any: ...
+    @property
+    def y_train(self) -> Any: ...
+    @property
+    def x_val(self) -> Any: ...
+    @property
+    def y_val(self) -> Any: ...
+    @property
+    def x_test(self) -> Any: ...
+    @property
+    def y_test(self) -> Any: ...
+
+
+def device() -> torch.device:
     """Where training runs: the first GPU if torch sees one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -63,50 +89,50 @@ class Run:
     diverged: bool
     status: str
     model: torch.nn.Module = field(repr=False)
-    config: dict
+    config: dict[str, Any]
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """T, the number of updates made."""
         return len(self.rates)
 
     @property
-    def val_loss(self):
+    def val_loss(self) -> float:
         """Validation loss after the last update; infinite for a diverged run."""
         return math.inf if self.diverged else float(self.val_losses[-1])
 
     @property
-    def val_accuracy(self):
+    def val_accuracy(self) -> float:
         """Validation accuracy after the last update; that of a diverged model is what it is."""
         return float(self.val_accuracies[-1])
 
-    def smooth_loss(self, window=50):
+    def smooth_loss(self, window: int = 50) -> float:
         """Mean training loss of the last `window` updates; infinite for a diverged run."""
         return math.inf if self.diverged else float(np.mean(self.losses[-window:]))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         rule, lr, seed = (self.config[k] for k in ("rule", "lr", "seed"))
         return f"<Run {rule} lr={lr:g} seed={seed}: {self.status}>"
 
 
 def train(
-    model,
-    data,
-    rule,
-    lr,
+    model: torch.nn.Module,
+    data: Dataset,
+    rule: Rule,
+    lr: float,
     *,
-    schedule=None,
-    steps=1000,
-    batch_size=100,
-    seed=0,
-    initialise=True,
-    loss=None,
-    eval_every=None,
-    clip=None,
-    dtype=torch.float32,
-    progress=None,
-    **hyper,
-):
+    schedule: AnySchedule = None,
+    steps: int = 1000,
+    batch_size: int | None = 100,
+    seed: int = 0,
+    initialise: bool = True,
+    loss: Loss | None = None,
+    eval_every: int | None = None,
+    clip: float | None = None,
+    dtype: torch.dtype = torch.float32,
+    progress: bool | None = None,
+    **hyper: Any,
+) -> Run:
     """Train a copy of `model` on `data` and return everything that happened as a `Run`.
 
     Parameters
@@ -152,9 +178,10 @@ def train(
     """
     check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip)
     lr = plain(lr)
-    schedule = as_schedule(schedule, steps, eval_every)
-    follower = schedule.online() if isinstance(schedule, Feedback) else None
-    plan = None if follower else lr * schedule(np.arange(steps))
+    chosen = as_schedule(schedule, steps, eval_every)
+    follower = chosen.online() if isinstance(chosen, Feedback) else None
+    planned = chosen if isinstance(chosen, Schedule) else constant()  # not used with a follower
+    plan = lr * planned(np.arange(steps))
     rule.check(lr=lr * follower.rate if follower else plan)
     loss = loss or default_loss(data.y_train)
     where = device()
@@ -168,7 +195,7 @@ def train(
     eval_every = eval_every or steps
     losses, rates, grad_norms = [], [], []
 
-    def measure(part):
+    def measure(part: str) -> tuple[float, float]:
         with _in_place_of(theta, update.evaluated(theta, slots)):
             return evaluate(model, *parts[part], loss)
 
@@ -196,10 +223,10 @@ def train(
                 break
             norm = torch.linalg.vector_norm(g)
             cut(g, norm, clip)
-            rate = lr * (follower.rate if follower else schedule(t))
+            rate = lr * (follower.rate if follower else planned(t))
             with torch.no_grad():
-                value = value.detach() if update.asks_loss else None
-                slots = update(theta, g, slots, t + 1, rate, value, again)
+                seen = value.detach() if update.asks_loss else None
+                slots = update(theta, g, slots, t + 1, rate, seen, again)
             rates.append(rate)
             grad_norms.append(norm.item())
             if (t + 1) % eval_every == 0 or t + 1 == steps:
@@ -218,7 +245,7 @@ def train(
         np.array(column) for column in zip(*evaluations, strict=True)
     )
     if follower:
-        plan = lr * replayed(schedule, eval_steps, val_losses, len(rates))
+        plan = lr * replayed(follower.rule, eval_steps, val_losses, len(rates))
         check_rates(rates, plan, of="the losses")
     else:
         check_rates(rates, plan)
@@ -237,21 +264,21 @@ def train(
         status=status,
         model=model,
         config={
-            "rule": rule.__name__, "lr": lr, "schedule": schedule, "steps": steps,
+            "rule": rule.__name__, "lr": lr, "schedule": chosen, "steps": steps,
             "batch_size": batch_size, "seed": seed, "clip": clip, **hyper,
         },
     )  # fmt: skip
 
 
 @contextmanager
-def _own_random_numbers(seed, where):
+def _own_random_numbers(seed: int, where: torch.device) -> Iterator[None]:
     """Inside, torch draws (for dropout, say) from `seed`; outside, its state is as it was."""
     with torch.random.fork_rng([where] if where.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
-def batches(n, batch_size, seed):
+def batches(n: int, batch_size: int | None, seed: int) -> Iterator[np.ndarray]:
     """Yield int64 index arrays for ever: every pass over n examples in a new random order.
 
     Passes are shuffled by NumPy from `seed`; what is left at the end of a pass, smaller than a
@@ -276,7 +303,9 @@ class Update:
     list, for a layer-wise rule that of the first layer, then of the next.
     """
 
-    def __init__(self, rule, hyper, shapes, runs=False):
+    def __init__(
+        self, rule: Rule, hyper: Hyper, shapes: Sequence[torch.Size], runs: bool = False
+    ) -> None:
         self.rule, self.hyper, self.runs = rule, hyper, runs
         self.asks_loss = "loss" in rule.asks
         self.layers = None
@@ -288,7 +317,7 @@ class Update:
                 for size, end, shape in zip(sizes, ends, shapes, strict=True)
             ]
 
-    def start(self, theta):
+    def start(self, theta: torch.Tensor) -> list[torch.Tensor]:
         """The state before the first update."""
         return [
             slot
@@ -296,7 +325,16 @@ class Update:
             for slot in list(self.rule.init(part, self.runs).values())[1:]
         ]
 
-    def __call__(self, theta, g, slots, t, lr, loss=None, gradient=None):
+    def __call__(
+        self,
+        theta: torch.Tensor,
+        g: torch.Tensor,
+        slots: list[torch.Tensor],
+        t: int,
+        lr: float | torch.Tensor,
+        loss: torch.Tensor | None = None,
+        gradient: Gradient | None = None,
+    ) -> list[torch.Tensor]:
         """Update theta where it is; returns the new slots. `g` is the caller's to write over.
 
         With `runs`, lr and loss have shape (R, 1).
@@ -313,7 +351,16 @@ class Update:
             new += state
         return new
 
-    def _update(self, theta, g, slots, t, lr, loss, gradient):
+    def _update(
+        self,
+        theta: torch.Tensor,
+        g: torch.Tensor,
+        slots: list[torch.Tensor],
+        t: int,
+        lr: float | torch.Tensor,
+        loss: torch.Tensor | None,
+        gradient: Gradient | None,
+    ) -> list[torch.Tensor]:
         """A formula may keep theta or g as it got it, for the next update. Both change under it,
         so such a slot becomes a copy.
         """
@@ -324,17 +371,17 @@ class Update:
         theta.copy_(new_theta)
         return slots
 
-    def _parts(self, flat):
+    def _parts(self, flat: torch.Tensor) -> list[torch.Tensor]:
         if self.layers is None:
             return [flat]
         return [flat[..., part].view(flat.shape[:-1] + shape) for part, shape in self.layers]
 
-    def _shaped(self, value, part):
+    def _shaped(self, value: Any, part: torch.Tensor) -> Any:
         return (
             value.view((-1,) + (1,) * (part.ndim - 1)) if self.runs and value is not None else value
         )
 
-    def evaluated(self, theta, slots):
+    def evaluated(self, theta: torch.Tensor, slots: list[torch.Tensor]) -> torch.Tensor:
         """The parameters to evaluate: theta itself, or an average of the shape of theta."""
         if self.rule.average is None:
             return theta
@@ -343,7 +390,7 @@ class Update:
 
 
 @contextmanager
-def _in_place_of(theta, other):
+def _in_place_of(theta: torch.Tensor, other: torch.Tensor) -> Iterator[None]:
     """Inside, theta holds the values of `other`."""
     if other is theta:
         yield
@@ -362,13 +409,22 @@ class _Gradient:
     Layers that draw random numbers draw the same again, and the run's own draws stay as they are.
     """
 
-    def __init__(self, model, loss, x, y, theta, g, clip):
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        theta: torch.Tensor,
+        g: torch.Tensor,
+        clip: float | None,
+    ) -> None:
         self.model, self.loss, self.x, self.y = model, loss, x, y
         self.theta, self.g, self.clip = theta, g, clip
         self.cuda = [theta.device] if theta.device.type == "cuda" else []
         self.random = torch.random.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self.cuda]
 
-    def __call__(self, point):
+    def __call__(self, point: torch.Tensor) -> torch.Tensor:
         first = self.g.clone()
         with (
             torch.random.fork_rng(self.cuda),
@@ -385,12 +441,12 @@ class _Gradient:
         return cut(gradient, torch.linalg.vector_norm(gradient), self.clip)
 
 
-def cut(g, norm, clip):
+def cut(g: torch.Tensor, norm: torch.Tensor, clip: float | None) -> torch.Tensor:
     """Scale the gradients g (…, n) of length `norm` (…) that are longer than `clip`, in place."""
     return g if clip is None else g.mul_(torch.clamp(clip / norm, max=1.0).unsqueeze(-1))
 
 
-def flatten(model):
+def flatten(model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Put all trainable parameters of a model into one vector θ, and their gradients into one g.
 
     The parameters become views into θ, so changing θ changes the model; backward adds to g.
@@ -409,7 +465,9 @@ def flatten(model):
 
 
 @torch.no_grad()
-def evaluate(model, x, y, loss, chunk=250):
+def evaluate(
+    model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss, chunk: int = 250
+) -> tuple[float, float]:
     """Mean loss and accuracy on a whole part of the data, `chunk` examples at a time."""
     model.eval()
     total, correct = 0.0, 0.0
@@ -423,19 +481,21 @@ def evaluate(model, x, y, loss, chunk=250):
     return total / len(x), math.nan if y.is_floating_point() else correct / len(x)
 
 
-def default_loss(targets):
+def default_loss(targets: Any) -> Loss:
     """Cross-entropy of logits for integer targets, mean squared error otherwise."""
     if np.issubdtype(np.asarray(targets).dtype, np.integer):
         return F.cross_entropy
     return mean_squares
 
 
-def mean_squares(outputs, y):
+def mean_squares(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The mean squared error; outputs may have an axis more than the targets, of length 1."""
     return F.mse_loss(outputs.reshape(y.shape), y)
 
 
-def tensors(data, part, where, dtype):
+def tensors(
+    data: Dataset, part: str, where: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.as_tensor(getattr(data, f"x_{part}")).to(where)
     x = x.to(dtype) if x.is_floating_point() else x.long()  # whole numbers are tokens
     # Images: on a CPU, pooling is faster with a pixel's channels side by side.
@@ -445,7 +505,7 @@ def tensors(data, part, where, dtype):
     return x, y.to(dtype) if y.is_floating_point() else y.long()
 
 
-def as_schedule(schedule, steps, eval_every):
+def as_schedule(schedule: Any, steps: int, eval_every: int | None) -> Schedule | Feedback:
     """The schedule or feedback rule that the argument `schedule` of `train` and `sweep` means."""
     if schedule is None:
         return constant()
@@ -466,13 +526,15 @@ def as_schedule(schedule, steps, eval_every):
     return schedule
 
 
-def replayed(feedback, eval_steps, val_losses, steps):
+def replayed(
+    feedback: Feedback, eval_steps: np.ndarray, val_losses: np.ndarray, steps: int
+) -> np.ndarray:
     """The factor of each of `steps` updates, as a run's evaluations make it."""
     factors = feedback.replay(val_losses[1:])  # the first is of the untrained model
     return factors[np.searchsorted(eval_steps[1:], np.arange(steps), side="right")]
 
 
-def check_rates(rates, plan, of="the step"):
+def check_rates(rates: Iterable[float], plan: np.ndarray, of: str = "the step") -> None:
     """The rates used must be those planned: a schedule that changes is refused."""
     for t, rate in enumerate(rates):
         if rate != plan[t]:
@@ -482,7 +544,16 @@ def check_rates(rates, plan, of="the step"):
             )
 
 
-def check_arguments(rule, lr, hyper, steps, batch_size, eval_every, seed, clip):
+def check_arguments(
+    rule: Rule,
+    lr: float,
+    hyper: Hyper,
+    steps: int,
+    batch_size: int | None,
+    eval_every: int | None,
+    seed: int,
+    clip: float | None,
+) -> None:
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be a rule such as lrteach.optimizers.sgd, not {rule!r}")
     rule.check(lr=lr, **hyper)

@@ -221,6 +221,7 @@ def test_a_claim_that_is_not_called_clearly_is_not_found(target):
 def built(tmp_path, text):
     """(HTML, warnings) of a page with this text, beside a ledger with the claims of ROWS."""
     from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace
 
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "index.md").write_text(f"# Page\n\n{text}\n", encoding="utf-8")
@@ -230,7 +231,8 @@ def built(tmp_path, text):
     extensions = ["myst_parser", "sphinx_ledger", "sphinx_articles"]
     settings = {"extensions": extensions, "myst_enable_extensions": ["attrs_inline", "dollarmath"]}
     places = [tmp_path / "book", None, tmp_path / "html", tmp_path / "trees"]
-    Sphinx(*places, "html", settings, status=None, warning=warnings).build()
+    with docutils_namespace():  # what it registers is not left to the tests that come after
+        Sphinx(*places, "html", settings, status=None, warning=warnings).build()
     return (tmp_path / "html" / "index.html").read_text(encoding="utf-8"), warnings.getvalue()
 
 

@@ -41,7 +41,7 @@ def tree(tmp_path, monkeypatch):
         "STATE": tmp_path / "_build/executed.json",
         "LEDGER": tmp_path / "_build/ledger.json",
         "STATISTICS": tmp_path / "_build/statistics.json",
-        "BUILDS": tmp_path / "_build/builds.json",
+        "OTHERS": tmp_path / "_build/others.json",
         "RECORDED": tmp_path / "tests/recorded",
     }.items():
         monkeypatch.setattr(book, name, value)
@@ -63,6 +63,10 @@ def write_chapter(tree, code, name="one"):
         ("import lrteach.plots", {"plots"}),
         ("from lrteach.claims import claim", {"claims"}),
         ("import numpy", set()),
+        (
+            "if TYPE_CHECKING:\n    from lrteach import plots\nelse:\n    import lrteach.claims",
+            {"claims"},
+        ),
     ],
 )
 def test_reachable_modules_are_found_by_name_and_through_each_other(tree, code, modules):
@@ -245,10 +249,15 @@ def test_statistics_count_what_pages_hold(tree):
     assert row["seconds"] > 0
 
 
-def test_only_builds_of_everything_and_of_nothing_are_noted(tree):
-    for executed, seconds in [(3, 90.04), (0, 8), (2, 50)]:
-        book.note_build(executed, 3, seconds)
-    assert book.read_builds() == {"all": 90, "none": 8}
+def test_statistics_say_how_busy_the_machine_was_with_something_else(tree, monkeypatch):
+    write_chapter(tree, "print(1)")
+    times = iter([(1.0, 10.0), (3.0, 1e6)])  # of child processes, and of the machine
+    monkeypatch.setattr(book, "processor_time", lambda: next(times))
+    book.write_statistics(book.execute())
+    others = json.loads(book.STATISTICS.read_text("utf-8"))["machine"]["others"]
+    assert others > 1
+    monkeypatch.setattr(book, "processor_time", lambda: (3.0, 17.0))
+    assert book.others_since((1.0, 10.0), 2) == 2.5
 
 
 def test_pages_are_listed_in_the_order_in_which_they_are_read(tree):

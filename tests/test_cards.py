@@ -279,6 +279,13 @@ def test_the_code_of_a_card_is_code_that_gives_what_the_rule_gives(name):
     )
 
 
+def test_types_are_not_on_a_card():
+    assert optimizer_cards.code_of("ema").startswith("def _ema_share(t, decay):\n    return")
+    assert not any(
+        "->" in optimizer_cards.code_of(name) for name in optimizer_pictures.card_names()
+    )
+
+
 @each_rule
 def test_the_body_on_a_card_run_by_itself_is_the_rule(name):
     each = getattr(optimizers, name)

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -221,16 +220,16 @@ def test_as_a_command():
 
 def test_a_diagnosis_starts_fast_and_without_torch_or_matplotlib(curve):
     code = (
-        "import sys; from lrteach.__main__ import main; "
+        "import sys, time; from lrteach.__main__ import main; "
         f"main(['diagnose', {str(curve)!r}]); "
-        "assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"
+        "assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules); "
+        "print(time.process_time())"
     )
-    times = []
-    for _ in range(3):
-        before = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
-        times.append(time.perf_counter() - before)
-    assert min(times) < 2  # alone on a core it takes 0.3 s
+    ran = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    # the processor's time, whatever else the machine does: 0.3 s, and with torch more than 3
+    assert float(ran.stdout.splitlines()[-1]) < 2
 
 
 def test_without_numpy_the_doctor_is_recommended(curve, capsys, monkeypatch):

@@ -51,7 +51,7 @@ def make_tree(tmp_path, monkeypatch):
     places = {
         "ROOT": "", "BOOK": "book", "BUILD": "_build", "CACHE": "_build/.jupyter_cache",
         "STATE": "_build/executed.json", "LEDGER": "_build/ledger.json", "WHOLE": "_build/html.whole",
-        "STATISTICS": "_build/statistics.json", "BUILDS": "_build/builds.json", "RECORDED": "tests/recorded",
+        "STATISTICS": "_build/statistics.json", "RECORDED": "tests/recorded",
     }  # fmt: skip
     for name, place in places.items():
         monkeypatch.setattr(book, name, tmp_path / place)
@@ -294,7 +294,6 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         make_tree(folder, monkeypatch)
         build()
-        book.note_build(2, 2, 1.0)
         safe = tmp_path_factory.mktemp("safe") / "_build"
         shutil.copytree(book.BUILD, safe)
         yield folder, results(folder), safe
@@ -306,9 +305,7 @@ def test_damaged_notes_of_builds_are_forgotten(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "notes.json"
     path.write_bytes(content)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("STATE", "BUILDS"):
-            monkeypatch.setattr(book, name, path)
-        assert all(f"{seconds:.0f}" for seconds in book.read_builds().values())
+        monkeypatch.setattr(book, "STATE", path)
         for entry in book.read_state().values():
             assert entry["seconds"] + 1 and entry["fingerprint"] + entry["result"]
 

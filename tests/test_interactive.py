@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import altair as alt
 import numpy as np
@@ -253,3 +254,13 @@ def test_rate_colours_are_those_of_the_other_figures():
     assert scale["range"][0] == to_hex(plots.rate_color(0.01, [0.01, 1.0]))
     assert scale["range"][4] == to_hex(plots.rate_color(0.1, [0.01, 1.0]))
     assert scale["range"][-1] == to_hex(plots.rate_color(1.0, [0.01, 1.0]))
+
+
+@pytest.mark.parametrize("package", ["altair", "vl_convert"])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    package, chart, rate, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(ImportError, match=re.escape('pip install "lrteach[notebooks]"')) as error:
+        interactive.figure(chart, rate, title=TITLE, alt=ALT)
+    assert error.value.name == package

@@ -121,3 +121,11 @@ def test_a_fresh_copy_leaves_the_model_as_it_is():
     assert torch.equal(values(same), before)
     assert not torch.equal(values(new), before)
     assert same[0].weight.data_ptr() != model[0].weight.data_ptr()
+
+
+def test_what_is_done_to_an_initialised_copy_leaves_the_model_as_it_is():
+    model = mlp((3, 2))
+    assert initialise(copy.deepcopy(model), 0).double() is not model
+    assert model[0].weight.dtype == torch.float32
+    initialise(model, 0).double()  # the docstring warns of it
+    assert model[0].weight.dtype == torch.float64

@@ -155,3 +155,13 @@ def test_the_start_is_left_as_it_is():
     assert np.array_equal(path[0], start)
     path[0] = 9
     assert np.array_equal(start, before)
+
+
+@pytest.mark.parametrize("schedule", [None, cosine(steps=9)])
+def test_a_list_of_rates_is_refused_and_an_array_is_what_is_allowed(schedule):
+    start, bowl = [[1.0, 1.0], [2.0, 1.0]], quadratic(1, 2)
+    with pytest.raises(
+        ValueError, match=r"^lr=\[0.1, 0.2\] is not allowed: .*array of shape \(K,\)"
+    ):
+        descend(bowl, sgd, start, [0.1, 0.2], 9, schedule)
+    assert descend(bowl, sgd, start, np.array([0.1, 0.2]), 9, schedule).shape == (10, 2, 2)

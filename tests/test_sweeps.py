@@ -154,6 +154,20 @@ def test_one_core_many_processes_and_many_threads_give_the_same_bits(monkeypatch
     assert everything(run(model=CONV, data=IMAGES, workers=3)) == everything(images)
 
 
+def test_the_environment_says_how_many_cores_to_use_unless_the_call_does(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        sweeps, "_chunks", lambda pairs, least, most, workers: asked.append(workers) or [pairs]
+    )
+    monkeypatch.setenv("LRTEACH_WORKERS", "3")
+    run()
+    run(workers=2)
+    monkeypatch.setenv("LRTEACH_WORKERS", "")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(5), raising=False)
+    run()
+    assert asked == [3, 2, 5]
+
+
 @pytest.mark.parametrize("model, own_data", [(CONV, IMAGES), (RELU, CLASSES)], ids=["conv", "mlp"])
 def test_vmap_which_a_gpu_uses_trains_the_same_runs(monkeypatch, model, own_data):
     settings = dict(model=model, data=own_data, rule=adam, lrs=(0.003, 0.01), eval_every=10)
@@ -475,6 +489,13 @@ def test_forking_works_after_torch_has_used_several_threads():
 def test_bad_values_are_named(bad, message):
     with pytest.raises(ValueError, match=message):
         run(**bad)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "²"])
+def test_a_bad_number_of_workers_in_the_environment_is_named(monkeypatch, text):
+    monkeypatch.setenv("LRTEACH_WORKERS", text)
+    with pytest.raises(ValueError, match=f"LRTEACH_WORKERS='{text}' is not allowed"):
+        run()
 
 
 @pytest.mark.parametrize(

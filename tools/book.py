@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -32,14 +33,21 @@ CACHE = BUILD / ".jupyter_cache"  # where jupyter-book looks for it
 STATE = BUILD / "executed.json"
 LEDGER = BUILD / "ledger.json"
 STATISTICS = BUILD / "statistics.json"
-BUILDS = BUILD / "builds.json"  # how long the last builds took
 WHOLE = BUILD / "html.whole"  # is there when the site below `html` is: a build removes it first
+OTHERS = BUILD / "others.json"  # how busy the machine was with something else
+RESULTS = BUILD / "results.json"  # a hash of each page's outputs
 # What a page may leave for the cards of optimizers: {rule: [its tuned rate, on each problem]}.
 RATES_MIME = "application/vnd.lrteach.rates+json"
 TIMEOUT = 120  # seconds a cell
 
-# Two kernels with one thread each are twice as fast as one after the other with two.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+# Two kernels with one thread each are twice as fast as one after the other with two. So sweeps
+# keep to their kernel's core, too: split over two, they need about 40 % more CPU time.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "LRTEACH_WORKERS": "1",
+    "PYTHONHASHSEED": "0",
+}
 WORKERS = 2
 
 
@@ -62,7 +70,9 @@ def read_notebook(path):
 
 
 def write_atomically(path, text):
-    """Write a file so that it is there whole or not at all."""
+    """Write a file so that it is there whole or not at all; its time stays if its text does."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -75,16 +85,25 @@ def write_atomically(path, text):
 # --- what a chapter's results depend on -----------------------------------------------------
 
 
+def nodes_that_run(tree):
+    """All nodes of a tree, but not those under `if TYPE_CHECKING:`."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node = ast.Module(node.orelse, type_ignores=[])
+        yield from nodes_that_run(node)
+
+
 def imported_modules(code):
     """Modules of lrteach that a piece of code names, e.g. {'claims', 'plots'}.
 
     Attributes of the package (`lrteach.train`, `from lrteach import train`) count as the module
-    that defines them.
+    that defines them. What only a type checker imports changes no result.
     """
     import lrteach
 
     names = set()
-    for node in ast.walk(ast.parse(code)):
+    for node in nodes_that_run(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lrteach.")}
         elif isinstance(node, ast.ImportFrom) and node.module == "lrteach":
@@ -207,6 +226,21 @@ def cached(cache, notebook):
     return record
 
 
+def processor_time():
+    """Seconds of processors that ended child processes took, and that the whole machine was busy."""
+    import psutil
+
+    own = resource.getrusage(resource.RUSAGE_CHILDREN)
+    machine = psutil.cpu_times()
+    return own.ru_utime + own.ru_stime, sum(machine) - machine.idle - machine.iowait
+
+
+def others_since(before, seconds):
+    """How many processors were busy with something else, since `before` and for these seconds."""
+    (own, busy), (own_before, busy_before) = processor_time(), before
+    return round(max(0, (busy - busy_before) - (own - own_before)) / seconds, 2)
+
+
 def run(path):
     """Execute one chapter. Returns (notebook, seconds, error message or None)."""
     from nbclient import NotebookClient
@@ -257,7 +291,7 @@ def execute(only=()):
             stale.append(name)
     stale.sort(key=lambda name: -state.get(name, {}).get("seconds", 0))  # the longest first
 
-    failures = {}
+    failures, start, before = {}, time.perf_counter(), processor_time()
     if stale:
         print(f"Executing {len(stale)} of {len(pages)} pages with code", flush=True)
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -281,6 +315,9 @@ def execute(only=()):
             }
             state = {key: state[key] for key in state if key in there}
             write_atomically(STATE, json.dumps(state, indent=1, sort_keys=True))
+    if stale:
+        others = others_since(before, time.perf_counter() - start)
+        write_atomically(OTHERS, json.dumps(others))
     for name, error in sorted(failures.items()):
         print(f"\n{'=' * 80}\n{pages[name].relative_to(ROOT)} failed:\n{error}", file=sys.stderr)
     if failures:
@@ -316,11 +353,15 @@ def executed_here(name):
 # --- what is made of the results ------------------------------------------------------------
 
 
-def in_reading_order(names):
-    """Names of pages as _toc.yml lists them; those it does not list come last."""
+def reading_order():
+    """Names of pages as _toc.yml lists them."""
     toc = ROOT / "_toc.yml"
-    text = toc.read_text(encoding="utf-8") if toc.exists() else ""
-    places = {name: i for i, name in enumerate(re.findall(r"file: *(\S+)", text))}
+    return re.findall(r"file: *(\S+)", toc.read_text(encoding="utf-8") if toc.exists() else "")
+
+
+def in_reading_order(names):
+    """These names of pages as _toc.yml lists them; those it does not list come last."""
+    places = {name: i for i, name in enumerate(reading_order())}
     return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
 
@@ -388,26 +429,11 @@ def write_statistics(notebooks):
             }
         )
     facts = {"python": sys.version.split()[0], "cores": os.cpu_count(), "workers": WORKERS}
+    facts["others"] = json.loads(OTHERS.read_text("utf-8")) if OTHERS.is_file() else None
     write_atomically(
         STATISTICS,
-        json.dumps({"pages": rows, "machine": facts, "builds": read_builds()}, indent=1, ensure_ascii=False),
+        json.dumps({"pages": rows, "machine": facts}, indent=1, ensure_ascii=False),
     )  # fmt: skip
-
-
-def read_builds():
-    """{how many pages a build executed: the seconds that the last such build took}."""
-    return {
-        kind: seconds
-        for kind, seconds in read_dict(BUILDS).items()
-        if kind in ("none", "all") and isinstance(seconds, (int, float)) and 0 <= seconds < 1e6
-    }
-
-
-def note_build(executed, pages, seconds):
-    """Remember the time of this build, where it executed everything or nothing."""
-    kind = {0: "none", pages: "all"}.get(executed)
-    if kind:
-        write_atomically(BUILDS, json.dumps({**read_builds(), kind: round(seconds, 1)}))
 
 
 def recorded_form(notebook):
@@ -471,18 +497,24 @@ def record(notebooks):
     update_notebooks(RECORDED, files)
 
 
-def build_site():
+def build_site(notebooks):
     """Run jupyter-book with warnings as errors. Returns its exit status."""
     WHOLE.unlink(missing_ok=True)
-    shutil.rmtree(BUILD / "html", ignore_errors=True)  # pages of chapters that are gone
-    if (BUILD / "html").exists():
+    import sphinx_incremental
+
+    write_atomically(RESULTS, json.dumps(sphinx_incremental.results_digests(notebooks), indent=1))
+    now = sphinx_incremental.surroundings()
+    goes_on = sphinx_incremental.begin(BUILD, now)
+    if not goes_on and (BUILD / "html").exists():
         sys.exit("_build/html cannot be removed: run `make clean`")
     command = [
-        str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "-W", "-n", "--keep-going", "--all",
+        str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "-W", "-n", "--keep-going",
+        *["--all"] * (not goes_on),
         "--config", "_config.yml", "--toc", str(ROOT / "_toc.yml"), "--path-output", ".", "-q",
     ]  # fmt: skip
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status == 0:
+        sphinx_incremental.keep(BUILD, now)
         write_atomically(WHOLE, "")
     return status
 
@@ -496,7 +528,6 @@ def main():
     if arguments.pages and command != "execute":
         parser.error(f"{command} takes no pages: it is about the whole book")
     start = time.perf_counter()
-    before = read_state()
     notebooks = execute(arguments.pages)
     if arguments.pages:
         return
@@ -505,14 +536,12 @@ def main():
         record(notebooks)
     if command == "build":
         write_statistics(notebooks)
-        if build_site() != 0:
+        if build_site(notebooks) != 0:
             sys.exit(
                 "The site was not built: see the messages above. If they speak of files in _build, "
                 "run `make clean`."
             )
         state = read_state()
-        executed = sum(state[name] != before.get(name) for name in state)
-        note_build(executed, len(state), time.perf_counter() - start)
         print("\nTime each chapter took when it was last executed:")
         for name in sorted(state):
             print(f"  {state[name]['seconds']:6.1f} s  {name}")

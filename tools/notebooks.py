@@ -173,6 +173,8 @@ class Page:
         if name in ("cite:p", "cite:t"):
             self.cited |= {key.strip() for key in content.split(",")}
             return site.citation(content, textual=name == "cite:t")
+        if name.startswith("py:"):
+            return site.link(f"`{title or target}`", here, "reference/api", target)
         if name == "claim":
             claim = find_claim(site.claims, target)
             return site.link(title or claim["name"], here, claim["chapter"], claim["id"])
@@ -193,6 +195,8 @@ class Page:
             head = self.site.numbered(label, self.name)
             return (f"<details><summary>Solution of {head}</summary>\n\n"
                     f"{self.plain(body.strip())}\n\n</details>")  # fmt: skip
+        if name == "index":  # terms for the site's search
+            return ""
         if name == "checked-exercises":
             return f"They are in [a notebook of their own](../exercises/{argument}.ipynb)."
         if name == "tab-set":

@@ -62,10 +62,15 @@ def parameters(name):
 
 
 def without_docstring(function):
-    """The source of a function."""
+    """The source of a function; of one without a decorator, the first line without types too."""
     source = textwrap.dedent(inspect.getsource(function))
     (tree,) = ast.parse(source).body
     lines, first = source.splitlines(), tree.body[0]
+    if lines[0].startswith("def "):
+        for each in ast.walk(tree.args):
+            if isinstance(each, ast.arg):
+                each.annotation = None
+        lines[0] = f"def {tree.name}({ast.unparse(tree.args)}):"
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
         del lines[first.lineno - 1 : first.end_lineno]
     return "\n".join(lines)

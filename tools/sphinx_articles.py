@@ -23,6 +23,8 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+import book
+
 logger = logging.getLogger(__name__)
 
 VERDICTS = ("right", "thin", "wrong", "broken")
@@ -96,9 +98,8 @@ class ChapterQuestions(SphinxDirective):
     """For each chapter, in the order of reading, its questions and a link to its answers."""
 
     def run(self):
-        order = re.findall(r"file: *(\S+)", Path(self.env.srcdir, "../_toc.yml").read_text("utf-8"))
         found = []
-        for name in order:
+        for name in book.reading_order():
             path = Path(self.env.doc2path(name))
             if not (asked := questions(path.read_text("utf-8"))):
                 continue

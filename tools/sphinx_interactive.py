@@ -3,7 +3,7 @@
 It is one file, Vega and our few lines, bundled from what vl-convert-python carries, so that no
 server is asked, neither when the site is built nor when it is read. Charts come as Vega: Vega-Lite
 has done its work in the chapter, and its compiler (a third of the usual bundle) stays at home. Only
-pages that have such a figure load the script.
+pages that have such a figure load the script, when a reader comes near it: begin.js sees to that.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from kept import kept
 
 HERE = Path(__file__).parent / "interactive"
-SCRIPT, LICENCES = HERE / "figures.js", HERE / "LICENCES.txt"
+SCRIPT, BEGIN, LICENCES = HERE / "figures.js", HERE / "begin.js", HERE / "LICENCES.txt"
 FOLDER = "interactive"  # of the site's _static
 # Evaluates Vega's expressions without `eval`. vl-convert carries exactly one version of it, under this
 # address, which is a name here: nothing is fetched.
@@ -54,12 +54,13 @@ def write_script(app):
     target = outdir / "_static" / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(script, target / "interactive.js")
-    shutil.copyfile(LICENCES, target / LICENCES.name)
+    for file in (BEGIN, LICENCES):
+        shutil.copyfile(file, target / file.name)
 
 
 def load_script(app, pagename, templatename, context, doctree):
     if 'class="interactive"' in (context.get("body") or ""):
-        app.add_js_file(f"{FOLDER}/interactive.js", loading_method="defer")
+        app.add_js_file(f"{FOLDER}/{BEGIN.name}", loading_method="defer")
 
 
 def setup(app):

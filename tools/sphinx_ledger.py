@@ -1,11 +1,12 @@
-"""Sphinx extension: the directive `{ledger}`, a table of all claims of the book, and the role
-`{claim}`, a link to one of them.
+"""Sphinx extension: the directive `{ledger}`, a table of all claims of the book, the role `{claim}`,
+a link to one of them, and the directive `{claims-under-seeds}`, what `make claims-seeds` found.
 
     {claim}`schedules/decay: At t = 60 the compounding formula`
     {claim}`both drawn <schedules/decay: At t = 60 the compounding formula>`
 
 A claim is called by its page and its name, or a beginning of the name that no other claim of the
-page has. Both read `_build/ledger.json`, which `make book` gathers from the executed chapters.
+page has. Both read `_build/ledger.json`, which `make book` gathers from the executed chapters; what
+was found under other seeds is in `benchmarks/claims-seeds.json`, which is committed.
 """
 
 from pathlib import Path
@@ -14,6 +15,8 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
+import book
+import claims_seeds
 from kept import read_json
 
 logger = logging.getLogger(__name__)
@@ -113,7 +116,51 @@ class Ledger(SphinxDirective):
         return nodes.row("", *(nodes.entry("", *cell) for cell in cells))
 
 
+class ClaimsUnderSeeds(SphinxDirective):
+    """What `make claims-seeds` found when it last ran on each page, and which pages changed since."""
+
+    def run(self):
+        self.env.note_dependency(str(claims_seeds.SUMMARY))
+        known = book.chapters()
+        codes = {name: claims_seeds.code_of(path) for name, path in known.items()}
+        return [nodes.paragraph("", under_seeds(claims_seeds.read(claims_seeds.SUMMARY), codes))]
+
+
+def under_seeds(found, codes):
+    """Sentences about the summaries that were `found`, where `codes` are the pages as they are now."""
+    seeded = [page for page in found.values() if page["seeded"]]
+    if not seeded:
+        return "No page has been executed under other seeds yet."
+    claims = sum(page["claims"] for page in seeded)
+    failed = [(name, what, page["seeds"], shifts) for name, page in found.items()
+              for what, shifts in page["failed"].items()]  # fmt: skip
+    least, most = min(p["seeds"] for p in seeded), max(p["seeds"] for p in seeded)
+    often = f"{least}" if least == most else f"{least} to {most}"
+    pages = (
+        "1 page that draws random numbers was"
+        if len(seeded) == 1
+        else (f"{len(seeded)} pages that draw random numbers were")
+    )
+    text = f"{pages} executed again with all seeds replaced, {often} times each: {claims} claims. "
+    if failed:
+        text += "Not under all seeds held: " + "; ".join(
+            f"“{what}” ({name}, failed {len(shifts)} of {seeds} times)"
+            for name, what, seeds, shifts in failed
+        )
+    else:
+        text += "All of them held each time"
+    text += "."
+    if fixed := len(found) - len(seeded):
+        text += f" {fixed} {'page uses' if fixed == 1 else 'pages use'} no seed."
+    if changed := [name for name in found if name in codes and codes[name] != found[name]["code"]]:
+        text += f" The code of these pages has changed since: {', '.join(changed)}."
+    if new := sorted(codes.keys() - found.keys()):
+        text += f" Not executed in this way yet: {', '.join(new)}."
+    return text
+
+
 def setup(app):
     app.add_directive("ledger", Ledger)
+    app.add_directive("claims-under-seeds", ClaimsUnderSeeds)
     app.add_role("claim", ClaimRole())
     return {"version": "1", "parallel_read_safe": True}

@@ -16,6 +16,8 @@ import re
 import struct
 from pathlib import Path
 
+from sphinx.errors import ExtensionError
+
 STYLESHEET = re.compile(r'[ \t]*<link\b[^>]*\brel="stylesheet"[^>]*/?>\n?')
 HREF = re.compile(r'\bhref="([^"?]*)(?:\?[^"]*)?"')
 BUNDLE = "_static/site.css"
@@ -175,14 +177,18 @@ def deferred(text, options):
 
 # On load the theme asks each box whether it scrolls, which lays out the whole page at once.
 ASKS_ALL_BOXES = "e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1"
+LEFT_TO_BOOK_JS = "/*book.js*/0"
 
 
 def leave_boxes_to_book_js(outdir):
     """Take this out of the theme's script: book.js does it for the boxes that are laid out."""
     script = outdir / "_static/scripts/pydata-sphinx-theme.js"
     text = script.read_text("utf-8")
-    if ASKS_ALL_BOXES in text:
-        script.write_text(text.replace(ASKS_ALL_BOXES, "0"), "utf-8")
+    if ASKS_ALL_BOXES not in text and LEFT_TO_BOOK_JS not in text:
+        raise ExtensionError(
+            f"{script.name} is another: change ASKS_ALL_BOXES in tools/sphinx_policy.py"
+        )
+    script.write_text(text.replace(ASKS_ALL_BOXES, LEFT_TO_BOOK_JS), "utf-8")
 
 
 # The theme leaves "auto" until all its scripts are there, then changes the colours of the whole page.

@@ -1,6 +1,7 @@
-"""Sphinx extension: the directive `{statistics}`, what each page holds and how long it took.
+"""Sphinx extension: the directive `{statistics}`, what each page holds, how long it took, and the budgets.
 
-It reads `_build/statistics.json`, which `make book` counts from the executed pages.
+It reads `_build/statistics.json`, which `make book` counts from the executed pages, and
+benchmarks/budgets.json, which `make budgets` has measured from a fresh clone.
 """
 
 from pathlib import Path
@@ -15,8 +16,14 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("Page", "Seconds", "Cells", "Lines of code", "Figures", "Claims")
 KEYS = ("cells", "lines", "figures", "claims")
-BUDGET = 300  # seconds for all chapters
-BUDGET_AFTER_PROSE = 10  # seconds for a build that executes nothing
+MEASURED = Path(__file__).resolve().parents[1] / "benchmarks" / "budgets.json"
+# What `make budgets` measures, in words, and what it may take in seconds.
+BUDGETS = {
+    "chapters": ("Execute all chapters", 300),
+    "edit": ("`make book` after an edit of the text", 10),
+    "test": ("`make test`, with the book built", 480),
+}
+BUSY = 0.1  # processors that something else takes: from here on a machine is no quiet one
 
 
 def thousands(number):
@@ -28,12 +35,16 @@ def seconds_of(pages):
     return sum(page["seconds"] or 0 for page in pages)
 
 
-def compare(seconds, budget):
-    return (
-        f"within its budget of {budget} s"
-        if seconds <= budget
-        else f"over its budget of {budget} s"
-    )
+def read_budgets():
+    return read_json(MEASURED, dict, "restore it from git") if MEASURED.is_file() else {}
+
+
+def verdict(step, budget):
+    """Whether a measured step kept its budget; on a loaded machine that is said, and nothing decided."""
+    loaded = f"; {step['others']:.1f} processors were busy with something else"
+    if step["seconds"] <= budget:
+        return "within" + loaded * (step["others"] > BUSY)
+    return f"over{loaded}" if step["others"] > BUSY else "over"
 
 
 class Statistics(SphinxDirective):
@@ -46,33 +57,57 @@ class Statistics(SphinxDirective):
             logger.warning(text, location=self.get_location())
             return []
         self.env.note_dependency(str(file))
-        data = read_json(file, dict)
-        return [*(nodes.paragraph("", text) for text in self.sentences(data)), self.table(data)]
+        self.env.note_dependency(str(MEASURED))
+        data, budgets = read_json(file, dict), read_budgets()
+        parts = [nodes.paragraph("", text) for text in self.sentences(data, budgets)]
+        if any(name in budgets for name in BUDGETS):
+            parts.insert(1, self.budgets(budgets))
+        return [*parts, self.table(data)]
 
-    def sentences(self, data):
-        pages, machine, builds = data["pages"], data["machine"], data.get("builds", {})
+    def sentences(self, data, budgets):
+        pages, machine = data["pages"], data["machine"]
         sums = {key: thousands(sum(page[key] for page in pages)) for key in KEYS}
-        core = seconds_of(pages)
         yield (
             f"{len(pages)} pages with code: {sums['cells']} cells, {sums['lines']} lines of code, "
             f"{sums['figures']} figures and {sums['claims']} claims."
         )
-        text = (
-            f"Executed one after the other they take {core:.0f} seconds. {machine['workers']} run side by "
-            f"side, so on an idle machine all of it takes about {core / machine['workers']:.0f} seconds, "
-            f"{compare(core / machine['workers'], BUDGET)}. This build ran on {machine['cores']} cores "
-            f"with Python {machine['python']}; a page's time is that of its last execution here."
+        steps = [budgets[name] for name in BUDGETS if name in budgets]
+        if not steps:
+            yield "What the book costs has not been measured yet: make budgets does it."
+        for words in dict.fromkeys(step["measured"] for step in steps):
+            yield f"The budgets were measured from a fresh clone {words}."
+        if any(step["others"] > BUSY for step in steps):
+            yield (
+                "That machine was not quiet: the times say what they were, and more than the book takes."
+            )
+        yield (
+            f"The seconds of a page, in the table below, are those of its last execution where this site was built, on "
+            f"{machine['cores']} cores with Python {machine['python']}, "
+            f"{machine['workers']} pages side by side: {seconds_of(pages):.0f} in all. {self.load(machine)}"
         )
-        if "all" in builds:
-            text += (
-                f" The last build that executed everything took {builds['all']:.0f} seconds in all."
-            )
-        if "none" in builds:
-            text += (
-                f" The last that had nothing to execute, as after a change of the text, took "
-                f"{builds['none']:.0f} seconds, {compare(builds['none'], BUDGET_AFTER_PROSE)}."
-            )
-        yield text
+
+    def load(self, machine):
+        """Whether the machine had something else to do when the pages were executed."""
+        others = machine.get("others")
+        if others is None:
+            return "What else that machine had to do is not known."
+        if others > BUSY:
+            return f"Meanwhile {others:.1f} of its cores were busy with something else, so the book takes less."
+        return "That machine had nothing else to do."
+
+    def budgets(self, measured):
+        """A table of the budgets: what was measured, and what is allowed."""
+        columns = ("Step", "Seconds", "Seconds of a core", "Budget", "Verdict")
+        group = nodes.tgroup("", cols=len(columns))
+        group.extend(nodes.colspec(colwidth=width) for width in (40, 12, 12, 12, 24))
+        body = nodes.tbody("")
+        for name, (words, budget) in BUDGETS.items():
+            if step := measured.get(name):
+                took = (f"{step[key]:.1f}" for key in ("seconds", "processors"))
+                what = words.replace("`", "")
+                body.append(row(what, *took, str(budget), verdict(step, budget)))
+        group.extend([nodes.thead("", row(*columns)), body])
+        return nodes.table("", group, classes=["statistics"])
 
     def table(self, data):
         group = nodes.tgroup("", cols=len(COLUMNS))

@@ -16,6 +16,8 @@ each time it is read. Environment variables, all optional:
 Where each file comes from, and under which licence: `DATA_LICENSES.md`.
 """
 
+from __future__ import annotations
+
 import gzip
 import hashlib
 import io
@@ -24,8 +26,14 @@ import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lrteach.data._torchvision import Digits
 
 __all__ = ["Data", "DataError", "Digits", "digits", "digits8", "mnist1d", "moby_dick", "spambase"]
 
@@ -96,11 +104,11 @@ class Data:
     y_test: np.ndarray
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """The number of classes."""
         return 1 + int(max(y.max() for y in (self.y_train, self.y_val, self.y_test)))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Data({self.name!r}: {len(self.x_train)} train, {len(self.x_val)} validation, "
             f"{len(self.x_test)} test; x {self.x_train.shape[1:]} {self.x_train.dtype}, "
@@ -108,7 +116,7 @@ class Data:
         )
 
 
-def digits(size=None):
+def digits(size: int | None = None) -> Data:
     """Handwritten digits, 28x28: 10 000 of MNIST, or all of it with LRTEACH_DATA=full.
 
     x has shape (N, 1, 28, 28) and lies in [0, 1]. Embedded: 7 200 / 800 / 2 000 images, all from
@@ -132,14 +140,14 @@ def digits(size=None):
         raise ValueError(
             f"LRTEACH_DATA={mode!r} is not allowed: it must be 'embedded', 'full' or 'auto'"
         )
-    from lrteach.data._torchvision import Digits, FullDigits  # slow, so only here
-
     kind = "embedded MNIST digits"
     if mode == "embedded":
-        train, test = Digits(train=True), Digits(train=False)
+        train, test = _embedded_digits()
     else:
+        from lrteach.data._torchvision import full_digits  # slow, so only here
+
         try:
-            train, test = FullDigits(train=True), FullDigits(train=False)
+            train, test = full_digits()
             kind = "digits, the full MNIST"
         except DataError as error:
             if mode == "full":
@@ -149,24 +157,23 @@ def digits(size=None):
                 UserWarning,
                 stacklevel=2,
             )
-            train, test = Digits(train=True), Digits(train=False)
+            train, test = _embedded_digits()
 
-    n_train = len(train) - len(train) // 10
+    (x, y), (x_test, y_test) = (_images(*pair) for pair in (train, test))
+    n_train = len(y) - len(y) // 10
     allowed = isinstance(size, Integral) and not isinstance(size, bool) and 1 <= size <= n_train
     if size is not None and not allowed:
         raise ValueError(f"size={size!r} is not allowed: size must be an int from 1 to {n_train}")
     part = "" if size is None else f"the first {_count(size)} of "
-    x, y = _images(train)
-    x_test, y_test = _images(test)
     return Data(
         "digits",
-        f"digits: {_count(len(train) + len(test))} {kind} ({part}{_count(n_train)} train, "
-        f"{_count(len(train) - n_train)} validation, {_count(len(test))} test)",
+        f"digits: {_count(len(y) + len(y_test))} {kind} ({part}{_count(n_train)} train, "
+        f"{_count(len(y) - n_train)} validation, {_count(len(y_test))} test)",
         x[:n_train][:size], y[:n_train][:size], x[n_train:], y[n_train:], x_test, y_test,
     )  # fmt: skip
 
 
-def digits8():
+def digits8() -> Data:
     """Handwritten digits, 8x8: 1 347 / 150 / 300 images that train in a second.
 
     x has shape (N, 64), row by row, and lies in [0, 1]. The split is random, with every class in
@@ -183,7 +190,7 @@ def digits8():
     )  # fmt: skip
 
 
-def mnist1d():
+def mnist1d() -> Data:
     """MNIST-1D: 3 600 / 400 / 1 000 signals of 40 samples, in 10 classes.
 
     Each signal is one of ten hand-drawn shapes, moved, scaled, sheared and made noisy, so the set
@@ -203,7 +210,7 @@ def mnist1d():
     )  # fmt: skip
 
 
-def spambase():
+def spambase() -> Data:
     """Spambase: word and character frequencies of 4 601 e-mails from 1999; 1 = spam.
 
     x has shape (N, 57), and 77 % of it is zero. Each feature is divided by its standard deviation
@@ -224,12 +231,12 @@ def spambase():
     )  # fmt: skip
 
 
-def moby_dick():
+def moby_dick() -> str:
     """Melville's *Moby-Dick* (1851) as one `str`: chapters 1 to 135, 1 189 651 characters."""
     return gzip.decompress(_read("moby_dick.txt.gz")).decode("utf-8")
 
 
-def _read(name):
+def _read(name: str) -> bytes:
     """The bytes of an embedded file, after a check of its SHA-256."""
     path = FOLDER / name
     size, sha256 = FILES[name]
@@ -252,18 +259,38 @@ def _read(name):
     )
 
 
-def _read_npz(name):
+def _read_npz(name: str) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(_read(name)), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _images(dataset):
-    """The images of a torchvision MNIST as NumPy arrays: x (N, 1, H, W) in [0, 1], and y (N,)."""
-    x = dataset.data.numpy()[:, None].astype(np.float32) / 255
-    return x, dataset.targets.numpy()
+def _embedded_digits() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of the training and of the test file."""
+    return [_read_mnist(part, lambda name: _read(f"digits/{name}")) for part in ("train", "t10k")]
 
 
-def _split(y, group, n_val, n_test):
+def _read_mnist(part: str, read: Callable[[str], bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 (N, 28, 28), and labels, int64 (N,), from MNIST's files; `read` gets a name."""
+    images, labels = (
+        _parse_idx(gzip.decompress(read(f"{part}-{kind}-ubyte.gz")))
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    return images, labels.astype(np.int64)
+
+
+def _parse_idx(content: bytes) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes: b"\\0\\0\\x08", rank, sizes (uint32), values."""
+    rank = content[3]
+    shape = np.frombuffer(content, ">u4", rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+
+
+def _images(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x (N, 1, H, W) in [0, 1], and y (N,)."""
+    return pixels[:, None].astype(np.float32) / 255, labels
+
+
+def _split(y: np.ndarray, group: np.ndarray, n_val: int, n_test: int) -> list[np.ndarray]:
     """Row numbers of the training, validation and test part, in random order.
 
     Rows of one `group` land in one part; `n_val` and `n_test` count groups. The classes are in
@@ -281,15 +308,15 @@ def _split(y, group, n_val, n_test):
     return [rows[part[group[rows]] == number] for number in (0, 1, 2)]
 
 
-def _evenly(items, n):
+def _evenly(items: np.ndarray, n: int) -> np.ndarray:
     return items[np.arange(n) * len(items) // n]
 
 
-def _count(n):
+def _count(n: int) -> str:
     return f"{n:,}".replace(",", " ")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> type[Digits]:
     # Digits is a torchvision class: import torchvision only when somebody wants it.
     if name == "Digits":
         from lrteach.data._torchvision import Digits

@@ -1,14 +1,15 @@
 """MNIST in torchvision's form: the embedded digits, and the full set with its download."""
 
-import gzip
 import hashlib
 import math
 import os
 import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from lrteach import data
 from lrteach.data import DataError
 
 
-class Digits(MNIST):
+class Digits(MNIST):  # type: ignore[misc]  # torchvision comes without types
     """The 10 000 embedded digits as a torchvision dataset, for transforms and `DataLoader`.
 
         loader = DataLoader(Digits(train=True, transform=ToTensor()), batch_size=64)
@@ -28,31 +29,33 @@ class Digits(MNIST):
     Reads its files in memory and writes nothing to disk.
     """
 
-    def __init__(self, train=True, transform=None, target_transform=None):
+    def __init__(
+        self,
+        train: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__(data.FOLDER, train, transform, target_transform, download=False)
 
     @property
-    def raw_folder(self):
+    def raw_folder(self) -> str:
         return str(data.FOLDER / "digits")
 
-    def download(self):
+    def download(self) -> None:
         """Does nothing: there is nothing to download."""
 
-    def _check_legacy_exist(self):
+    def _check_legacy_exist(self) -> bool:
         return False
 
-    def _check_exists(self):
+    def _check_exists(self) -> bool:
         return True  # _read checks, and its message says which file is wrong and what to do
 
-    def _load_data(self):
+    def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:
         part = "train" if self.train else "t10k"
-        images, labels = (
-            _parse_idx(gzip.decompress(self._read(f"{part}-{kind}-ubyte.gz")))
-            for kind in ("images-idx3", "labels-idx1")
-        )
-        return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+        images, labels = data._read_mnist(part, self._read)
+        return torch.from_numpy(images), torch.from_numpy(labels)
 
-    def _read(self, name):
+    def _read(self, name: str) -> bytes:
         return data._read(f"digits/{name}")
 
 
@@ -60,10 +63,10 @@ class FullDigits(Digits):
     """The whole of MNIST, downloaded once into the cache. Lies as torchvision's own MNIST lies."""
 
     @property
-    def raw_folder(self):
+    def raw_folder(self) -> str:
         return str(_cache() / "MNIST" / "raw")
 
-    def _read(self, name):
+    def _read(self, name: str) -> bytes:
         path = Path(self.raw_folder) / name
         md5 = dict(self.resources)[name]
         # The check is on the content, so a file that somebody truncated is downloaded again.
@@ -77,14 +80,13 @@ class FullDigits(Digits):
         return content
 
 
-def _parse_idx(content):
-    """The array in an IDX file of unsigned bytes: b"\\0\\0\\x08", rank, sizes (uint32), values."""
-    rank = content[3]
-    shape = np.frombuffer(content, ">u4", rank, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+def full_digits() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of the whole training and of the whole test file, as NumPy arrays."""
+    parts = FullDigits(train=True), FullDigits(train=False)
+    return [(part.data.numpy(), part.targets.numpy()) for part in parts]
 
 
-def _download(name, md5, path, mirrors):
+def _download(name: str, md5: str, path: Path, mirrors: Sequence[str]) -> None:
     """Put the file at `path`, whole or not at all."""
     mirrors = [os.environ["LRTEACH_MIRROR"]] if os.environ.get("LRTEACH_MIRROR") else mirrors
     timeout = _timeout()
@@ -115,7 +117,7 @@ def _download(name, md5, path, mirrors):
 
 
 @contextmanager
-def _socket_timeout(seconds):
+def _socket_timeout(seconds: float) -> Iterator[None]:
     """torchvision's downloads wait for ever, and the default for new sockets is the only handle."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
@@ -125,7 +127,7 @@ def _socket_timeout(seconds):
         socket.setdefaulttimeout(before)
 
 
-def _timeout():
+def _timeout() -> float:
     text = os.environ.get("LRTEACH_TIMEOUT") or "20"
     try:
         seconds = float(text)
@@ -136,7 +138,7 @@ def _timeout():
     return seconds
 
 
-def _cache():
+def _cache() -> Path:
     text = os.environ.get("LRTEACH_CACHE") or "~/.cache/lrteach"
     folder = Path(text).expanduser().resolve()
     if folder.is_relative_to(data.FOLDER.resolve()):

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
 MAX_BYTES = 400_000  # compressed, of everything that a first view of a page loads
 INTERACTIVE = "_static/interactive/interactive.js"
+BEGIN = "_static/interactive/begin.js"  # loads it when its figure comes near
 MAX_INTERACTIVE_BYTES = 300_000  # compressed, what interactive figures may add to a page
 BROWSER_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
@@ -65,22 +66,34 @@ UNFOLD = """() => {
     return new Promise(done => requestAnimationFrame(() => setTimeout(done, 60)));
 }"""
 
-# Code has thousands of coloured words, which take axe minutes: leave it one of each kind and place.
-SAMPLE_CODE = """() => {
-    const seen = new Set(), same = [];
-    for (const word of [...document.querySelectorAll('pre span')]) {
-        if (word.firstElementChild) continue;
-        let behind = word, colour = 'rgba(0, 0, 0, 0)';
-        while (behind && colour === 'rgba(0, 0, 0, 0)') {
-            colour = getComputedStyle(behind).backgroundColor;
+# A page has thousands of words of code and parts of formulas, whose contrast takes axe minutes.
+# This marks one of each kind and place: with the same colour on the same ground, in the same size.
+MARK_LOOKS = """() => {
+    const seen = new Set();
+    document.querySelectorAll('[data-look]').forEach(e => e.removeAttribute('data-look'));
+    for (const e of document.body.querySelectorAll('*')) {
+        const words = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+        if (!words && !e.matches('input, select, textarea')) continue;
+        const look = getComputedStyle(e), around = [];
+        let behind = e, colour = '';
+        while (behind) {
+            const style = getComputedStyle(behind);
+            if (behind !== e) around.push(behind.localName + '.' + behind.className.toString());
+            if (style.opacity !== '1' || style.backgroundImage !== 'none')
+                colour += style.opacity + style.backgroundImage;
+            if (style.backgroundColor !== 'rgba(0, 0, 0, 0)') {
+                colour += style.backgroundColor;
+                if (!/^rgba/.test(style.backgroundColor)) break;
+            }
             behind = behind.parentElement;
         }
-        const look = [word.className, getComputedStyle(word).color, colour].join();
-        if (seen.has(look)) same.push(word);
-        seen.add(look);
+        const key = [e.localName, e.className.toString(), look.color, look.fontSize, look.fontWeight,
+                     look.textDecorationLine, colour, e.closest('math, pre') ? '' : around[0]].join();
+        if (!seen.has(key)) e.setAttribute('data-look', '');
+        seen.add(key);
     }
-    same.forEach(word => word.replaceWith(word.textContent));
 }"""
+COLOURS = ["color-contrast", "link-in-text-block"]
 
 # The text that a reader sees, without code and formulas.
 TEXT = """() => {
@@ -169,11 +182,10 @@ def check_page(browser, base, path, folder):
     problems += check_images(page.evaluate(IMAGES))
     foreign = [url for url in requests if not url.startswith((base, "data:", "blob:"))]
     problems += [f"foreign request: {url}" for url in sorted(set(foreign))]
-    problems += check_axe(page, "light")
+    problems += check_axe(page, "light") + check_colours(page, "light")
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(50)
-    # the rules about colours: for the others nothing has changed
-    problems += check_axe(page, "dark", {"runOnly": ["color-contrast", "link-in-text-block"]})
+    problems += check_colours(page, "dark")  # for the other rules nothing has changed
     page.close()
 
     phone = context.new_page()
@@ -182,7 +194,7 @@ def check_page(browser, base, path, folder):
     phone.evaluate(UNFOLD)
     problems += [f"overflow at 390 px: {what}" for what in phone.evaluate(OVERFLOW)]
     problems += [f"keyboard: cannot scroll {what}" for what in phone.evaluate(UNREACHABLE)]
-    problems += check_axe(phone, "390 px", {"rules": {"color-contrast": {"enabled": False}}})
+    problems += check_axe(phone, "390 px")
     context.close()
 
     plain = browser.new_context(java_script_enabled=False).new_page()
@@ -231,15 +243,26 @@ def check_images(images):
     return problems
 
 
-def check_axe(page, mode, options=None):
-    """Violations that axe finds, one line for each rule, with the first element."""
-    page.evaluate(SAMPLE_CODE)
+def check_axe(page, mode):
+    """Violations that axe finds, one line for each rule, with the first element; not those of colours."""
+    return _axe(page, mode, "document", {"rules": {rule: {"enabled": False} for rule in COLOURS}})
+
+
+def check_colours(page, mode):
+    """Violations of axe's rules about colours, which it is asked once for each look of a text."""
+    page.evaluate(MARK_LOOKS)
+    return _axe(page, mode, {"include": [["[data-look]"]]}, {"runOnly": COLOURS})
+
+
+def _axe(page, mode, context, options):
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(Axe().axe_script)
     # preloading would ask for files itself
-    options = {"resultTypes": ["violations"], "preload": False, **(options or {})}
-    found = Axe().run(page, options=options).response["violations"]
+    options = {"resultTypes": ["violations"], "preload": False, **options}
+    ask = "([c, o]) => axe.run(c === 'document' ? document : c, o).then(found => found.violations)"
     return [
         f"axe ({mode}): {v['id']}, {len(v['nodes'])} times: {v['nodes'][0]['html'][:160]}"
-        for v in found
+        for v in page.evaluate(ask, [context, options])
     ]
 
 

@@ -19,6 +19,16 @@ WANTED = {
     "ReduceLROnPlateau": "schedules/feedback",
     "Chebyshev": "foundations/curvature",
     "lr/(1-β)": "optimizers/momentum",
+    "eta": "foundations/what-is-a-learning-rate",
+    "lr": "foundations/what-is-a-learning-rate",
+    "λ_max": "foundations/curvature",
+    "warm-up": "schedules/warmup-and-cooldown",
+    "edge of stability": "frontier/edge-of-stability",
+    "Nesterov": "optimizers/momentum",
+    "learning rate too high": "practice/diagnosis",
+    "loss is NaN": "practice/diagnosis",
+    "range_test": "reference/api",
+    "lrteach.sweep": "reference/api",
 }
 DONE = "() => /found|did not/.test(document.querySelector('.search-summary')?.innerText || '')"
 
@@ -48,6 +58,11 @@ def test_a_formula_is_found_by_its_name(words, found):
     pages = list(dict.fromkeys(link.split("#")[0].split("?")[0] for link in links))
     assert f"{WANTED[words]}.html" in pages[:5], pages[:8]
     assert errors == []
+
+
+def test_the_name_of_the_package_is_not_found_in_all_its_names(found):
+    links, _ = found("lr")
+    assert len([link for link in links if "api.html#" in link]) <= 5
 
 
 def test_a_search_without_a_result_says_so(found, browser):

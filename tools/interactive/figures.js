@@ -43,11 +43,13 @@ const start = async (figure) => {
   figure.classList.add("is-live");
 };
 
-const startAll = () =>
-  document.querySelectorAll(".interactive").forEach((figure) =>
-    start(figure).catch((error) => {
-      figure.querySelector(".interactive-live")?.remove(); // the static picture stays
-      console.error(error);
-    }));
-if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", startAll);
-else startAll();
+// Each figure starts when it comes near; begin.js, which loads this, has waited for the first.
+const near = new IntersectionObserver((entries) => entries.forEach(({ isIntersecting, target }) => {
+  if (!isIntersecting) return;
+  near.unobserve(target);
+  start(target).catch((error) => {
+    target.querySelector(".interactive-live")?.remove(); // the static picture stays
+    console.error(error);
+  });
+}), { rootMargin: "600px" });
+document.querySelectorAll(".interactive").forEach((figure) => near.observe(figure));
