@@ -226,8 +226,9 @@ def _alike(found: Any, wanted: Any) -> bool:
 def _whole_runs(db: sqlite3.Connection) -> Iterator[list[Any]]:
     """The rows of the runs, each compared with its checksum."""
     for *row, checksum in db.execute("SELECT * FROM runs"):
-        if checksum != _checksum(row[:4], row[4:]):
-            raise ValueError(f"the checksum of run ({row[0]}, {row[1]}) is wrong")
+        whole = all(isinstance(number, int) for number in row[:4])
+        if not whole or checksum != _checksum(row[:4], row[4:]):
+            raise ValueError(f"the checksum of run ({_short(row[0])}, {_short(row[1])}) is wrong")
         if min(row[:2]) < 0:  # which NumPy would count from the end
             raise ValueError(f"it has a run ({row[0]}, {row[1]})")
         yield row

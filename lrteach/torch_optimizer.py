@@ -175,7 +175,7 @@ class TorchOptimizer(Optimizer):
             elif not torch.is_tensor(value) or not value.is_floating_point():
                 raise ValueError(f"{name} of parameter {i} is no tensor of real numbers")
             elif self.rule.kinds[name] is number:  # in a shape of its own that fits
-                _require_fits(name, value, parameter)
+                _require_fits(name, value, torch.empty(1) if self._together else parameter)
             elif value.shape != start.shape:
                 raise ValueError(
                     f"{name} of parameter {i} has shape {tuple(value.shape)}, not {tuple(start.shape)}"
@@ -485,15 +485,13 @@ class _StepScheduler(LRScheduler):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
-def _require_fits(name: str, value: torch.Tensor, parameter: torch.Tensor) -> None:
+def _require_fits(name: str, value: torch.Tensor, array: torch.Tensor) -> None:
     try:
-        fits = torch.broadcast_shapes(value.shape, parameter.shape) == parameter.shape
+        fits = torch.broadcast_shapes(value.shape, array.shape) == array.shape
     except RuntimeError:
         fits = False
     if not fits:
-        raise ValueError(
-            f"{name} of shape {tuple(value.shape)} does not fit {tuple(parameter.shape)}"
-        )
+        raise ValueError(f"{name} of shape {tuple(value.shape)} does not fit {tuple(array.shape)}")
 
 
 def _require_keys(state_dict: object, wanted: set[str], words: str) -> None:

@@ -193,6 +193,7 @@ def test_a_damaged_state_of_an_optimizer_is_refused_or_can_be_trained_with(data,
         message = str(refusal)
     else:
         message = ""
+        optimizer.train()  # it may have been saved for an evaluation
         train(optimizer, parameters, 2)
     assert (not message) or (rule.__name__ in message and of_state(optimizer) == before)
 
@@ -320,4 +321,7 @@ def test_damaged_notebooks_of_exercises_are_told(tmp_path_factory, content):
     with pytest.MonkeyPatch.context() as monkeypatch:
         shown = checks.progress() if inside(folder, monkeypatch) else None
     assert repr(shown).encode("utf-8") and shown._repr_html_().encode("utf-8")
-    assert shown.chapters or shown.messages or b"check(" not in content
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        assert shown.messages == ["gradients.ipynb cannot be read as a notebook"]

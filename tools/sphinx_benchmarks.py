@@ -6,9 +6,12 @@ It reads benchmarks/results.json, which is committed: a build of the book times 
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from kept import read_json
+from kept import DamagedError, read_json
+
+logger = logging.getLogger(__name__)
 
 ORDER = ["sweeps", "optimizer_step", "training", "quadratics", "memory"]
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results.json"
@@ -42,10 +45,12 @@ class Benchmarks(SphinxDirective):
 
     def run(self):
         self.env.note_dependency(str(RESULTS))
-        tables, results = (
-            {},
-            read_json(RESULTS, list, "run `git checkout -- benchmarks/results.json`"),
-        )
+        try:
+            results = read_json(RESULTS, list, "run `git checkout -- benchmarks/results.json`")
+        except DamagedError as error:
+            logger.warning("%s", error, location=self.get_location())
+            return []
+        tables = {}
         for row in sorted(results, key=place):
             tables.setdefault(row["table"], []).append(row)
         everywhere = {row["measured"] for row in results}
