@@ -33,6 +33,7 @@ from lrteach.optimizers import (
     muon,
     nadam,
     nesterov,
+    newton_schulz,
     optimistic,
     polyak,
     prodigy,
@@ -263,6 +264,23 @@ def test_equals_torch_optim_at_every_one_of_120_steps(ours, theirs, extra, hyper
     assert not np.array_equal(in_numpy[-1], theta)
 
 
+@pytest.mark.parametrize("hyper", [{}, {"beta2_decay": -0.3, "eps1": 1e-10, "d": 2.0}], ids=repr)
+def test_adafactor_keeps_the_whole_variance_of_a_vector_as_torch_does(hyper):
+    theta = np.random.default_rng(1).normal(size=5) * 10
+    gradients = gradient_stream(2, 120, theta.shape)
+    expected = torch_path(torch.optim.Adafactor, theta, gradients, lr=LR, **hyper)
+    np.testing.assert_allclose(run(adafactor, theta, gradients, **hyper), expected, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("in_double_precision")
+def test_muon_divides_a_gradient_near_zero_by_what_torch_does():
+    theta = np.random.default_rng(1).normal(size=(4, 5))
+    gradients = 1e-9 * np.random.default_rng(2).normal(size=(20, 4, 5))
+    expected = torch_path(torch.optim.Muon, theta, gradients, lr=LR, weight_decay=0.0)
+    moved = np.array(run(muon, theta, gradients, weight_decay=0.0)) - theta
+    np.testing.assert_allclose(moved, np.array(expected) - theta, rtol=1e-9)
+
+
 @pytest.mark.parametrize("each", TORCHS, ids=lambda r: r.__name__)
 def test_the_defaults_are_those_of_torch(each):
     theirs, extra = next((c[1], c[2]) for c in COMPARISONS if c[0] is each)
@@ -415,6 +433,34 @@ def test_k_runs_at_once_are_bit_identical_to_single_runs(each, library, seed, k,
         assert np.array_equal(np.asarray(together[i]), np.asarray(alone))
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("tail", [(2, 5), (5, 2), (3, 2, 2)])
+@pytest.mark.parametrize("each", [r for r in RULES if r.layerwise], ids=lambda r: r.__name__)
+def test_matrices_of_k_runs_at_once_are_bit_identical_to_those_of_single_runs(each, tail, library):
+    rng = np.random.default_rng(7)
+    theta, curvature = rng.normal(size=(9, *tail)), rng.uniform(0.1, 10, tail)
+    lrs = 10 ** rng.uniform(-4, -1.5, 9)
+    if library == "torch":
+        theta, curvature, lrs = map(torch.as_tensor, (theta, curvature, lrs))
+    together = descend(each, curvature, theta, lrs)
+    for i in range(9):
+        alone = descend(each, curvature, theta[i], float(lrs[i]))
+        assert np.array_equal(np.asarray(together[i]), np.asarray(alone))
+
+
+@pytest.mark.parametrize("shape", [(40, 2, 3), (40, 3, 2), (1, 5, 2)])
+def test_newton_schulz_of_many_matrices_is_that_of_each(shape):
+    x = np.random.default_rng(6).normal(size=shape) / 9
+    together = newton_schulz(x)
+    for one, all_at_once in zip(x, together, strict=True):
+        np.testing.assert_allclose(newton_schulz(one[None])[0], all_at_once, rtol=1e-12)
+        # the singular vectors stay, the values are those of the polynomial (Jordan et al. 2024)
+        u, s, vt = np.linalg.svd(one, full_matrices=False)
+        for _ in range(5):
+            s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+        np.testing.assert_allclose(all_at_once, u * s @ vt, rtol=0, atol=1e-10)
+
+
 @each_rule
 def test_runs_of_a_single_number_are_bit_identical_too(each):
     # NumPy takes x**2 of a scalar with pow(), which rounds differently once in a thousand: here.
@@ -525,6 +571,25 @@ DECLARED = {
     adadelta: (("v", "u"), {"rho": 0.9, "eps": 1e-6}, False),
     adam: (("m", "v"), {"betas": (0.9, 0.999), "eps": 1e-8}, True),
     adamw: (("m", "v"), {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}, True),
+    lion: (("m",), {"betas": (0.9, 0.99), "weight_decay": 0.0}, False),
+    signum: (("m",), {"momentum": 0.9}, False),
+    lars: (("b",), {"momentum": 0.9, "weight_decay": 0.0, "trust": 0.001}, False),
+    lamb: (("m", "v"), {"betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 0.01}, True),
+    adabelief: (("m", "s"), {"betas": (0.9, 0.999), "eps": 1e-16}, True),
+    polyak: ((), {"f_min": 0.0, "cap": None}, False),
+    schedule_free_adamw: (
+        ("v", "z", "x", "top", "total"),
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}, True,
+    ),
+    dadapt_sgd: (("start", "s", "d", "n", "g0"), {"momentum": 0.0, "d0": 1e-6}, False),
+    dadapt_adam: (
+        ("m", "v", "s", "d", "n"),
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "d0": 1e-6}, False,
+    ),
+    prodigy: (
+        ("m", "v", "s", "start", "d", "n"),
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "d0": 1e-6, "d_coef": 1.0}, False,
+    ),
     nadam: (
         ("m", "v", "c"), {"betas": (0.9, 0.999), "eps": 1e-8, "momentum_decay": 0.004}, True
     ),

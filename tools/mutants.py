@@ -415,27 +415,27 @@ def summary(module, total, chosen, outcomes, before, again):
             entry = described(mutant, module.source)
             entry |= {"operator": mutant.operator, "outcome": outcome}
             survivors.append(entry | {"judgement": judged.get(key_of(entry), "")})
+    survivors.sort(key=lambda each: each["line"])
     tried = before["tried"] if again else len(chosen)
+    killed = tried - len(survivors)
     return {
         "source": hashlib.sha256(module.source.encode()).hexdigest()[:12],
         "mutants": total,
         "tried": tried,
-        "killed": tried - len(survivors),
+        # Tests that were added for a sample's survivors say nothing about the other mutants.
+        "killed_at_first": before["killed_at_first"] if again else killed,
+        "killed": killed,
         "timeouts": outcomes.count("timeout") + (before["timeouts"] if again else 0),
         "survivors": survivors,
     }
 
 
 def report(subject, result):
-    low, high = interval(result["killed"], result["tried"])
-    print(
-        f"{subject}: {result['killed']} of {result['tried']} killed, "
-        f"{100 * result['killed'] / result['tried']:.1f} % ({100 * low:.1f} to {100 * high:.1f} "
-        f"with 95 % confidence for all {result['mutants']}, were they drawn anew)"
-        if result["tried"] < result["mutants"]
-        else f"{subject}: {result['killed']} of all {result['tried']} mutants killed, "
-        f"{100 * result['killed'] / result['tried']:.1f} %"
-    )
+    share = 100 * result["killed"] / result["tried"]
+    print(f"{subject}: {result['killed']} of {result['tried']} mutants killed, {share:.1f} %")
+    if result["tried"] < result["mutants"]:
+        low, high = (100 * x for x in interval(result["killed_at_first"], result["tried"]))
+        print(f"of all {result['mutants']}, {low:.1f} to {high:.1f} % (95 % confidence)")
 
 
 def interval(killed, tried, z=1.96):

@@ -12,17 +12,22 @@ from sphinx.util.docutils import SphinxDirective
 from mutants import RESULTS, ROOT, interval
 from sphinx_benchmarks import table_row
 
-COLUMNS = ("module", "mutants", "tried", "noticed", "share", "survivors")
+COLUMNS = ("module", "mutants", "tried", "noticed at first", "noticed now", "left")
 
 
 def row_of(subject, result):
-    low, high = interval(result["killed"], result["tried"])
-    share = f"{100 * result['killed'] / result['tried']:.1f} %"
-    if result["tried"] < result["mutants"]:
-        share += f" ({100 * low:.0f}–{100 * high:.0f} %)"
-    numbers = result["mutants"], result["tried"], result["killed"]
+    first, now, tried = result["killed_at_first"], result["killed"], result["tried"]
+    shown = percent(first / tried)
+    if tried < result["mutants"]:
+        low, high = interval(first, tried)
+        shown += f" ({percent(low)} to {percent(high)})"
     changed = "" if is_current(subject, result) else ", in an earlier version"
-    return [f"{subject}.py{changed}", *map(str, numbers), share, str(len(result["survivors"]))]
+    counts = f"{result['mutants']}", f"{tried}"
+    return [f"{subject}.py{changed}", *counts, shown, percent(now / tried), f"{tried - now}"]
+
+
+def percent(share):
+    return f"{100 * share:.1f} %"
 
 
 def is_current(subject, result):
