@@ -5,6 +5,7 @@ tests/test_schedule_equivalents.py compares `plateau` with other libraries.
 
 import copy
 import dataclasses
+import inspect
 import io
 import json
 import math
@@ -71,6 +72,19 @@ inner = st.sampled_from(
 )
 restarts = st.builds(restart_below, st.floats(0.01, 3), inner, st.floats(0.1, 1))
 rules = plateaus() | restarts
+
+
+def test_the_defaults_of_plateau_are_those_of_torch():
+    theirs = inspect.signature(ReduceLROnPlateau).parameters
+    ours = plateau()
+    for name in ("factor", "patience", "threshold", "threshold_mode", "cooldown"):
+        assert getattr(ours, name) == theirs[name].default, name
+    assert (ours.peak, ours.end) == (1, 0)
+
+
+def test_a_negative_threshold_restarts_when_the_loss_passes_it():
+    rule = restart_below(-1.0, linear(4, peak=4))
+    assert rule.replay([0.0, -0.5, -2.0, -3.0]).tolist() == [4, 3, 2, 4, 3]
 
 
 @property_settings

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import math
 import pickle
 import tracemalloc
@@ -263,6 +264,14 @@ def test_log_uniform_draws_by_its_seed_and_alone():
     other = log_uniform(10_000, seed=4)(t)
     for a, b in ((first, other), (first[1:], first[:-1])):
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
+
+
+def test_the_bases_have_no_formula_of_their_own():
+    with pytest.raises(NotImplementedError):
+        Schedule()(0)
+    for ask in (lambda: Feedback().start(), lambda: Feedback().next(None, 1.0)):
+        with pytest.raises(NotImplementedError):
+            ask()
 
 
 def test_draws_are_kept_by_nobody_who_could_change_them():
@@ -632,6 +641,47 @@ SIZES = {
 }
 
 
+@pytest.mark.parametrize(
+    "make", sorted({*SIZES} - {phases, noam, chebyshev, log_uniform}, key=lambda c: c.__name__)
+)
+def test_with_the_default_peak_a_schedule_is_a_factor_whose_highest_value_is_1(make):
+    assert SIZES[make](100)(np.arange(101)).max() == pytest.approx(1, rel=1e-14)
+
+
+def test_the_default_rates_of_log_uniform_are_around_1_and_10_wide():
+    rates = log_uniform(100_000)(np.arange(100_000))
+    assert rates.mean() == pytest.approx(1, abs=5 * rates.std() / 100_000**0.5)
+    assert 9.9 < rates.max() / rates.min() <= 10
+
+
+def test_as_many_restarts_as_updates_are_a_constant_rate():
+    assert warm_restarts(5, 5, peak=0.3)(np.arange(5)).tolist() == [0.3] * 5
+
+
+def test_log_uniform_draws_with_seed_0_unless_told_otherwise():
+    assert log_uniform(9) == log_uniform(9, width=10.0, seed=0, mean=1.0)
+
+
+def test_cycles_that_overflow_are_refused_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="cycles=900 is not allowed"):
+            warm_restarts(999, 900, 10.0)
+
+
+@pytest.mark.parametrize("ours, theirs", [(step(5), "StepLR"), (multistep((3,)), "MultiStepLR")])
+def test_step_decays_cut_by_the_factor_of_torch_unless_told_otherwise(ours, theirs):
+    theirs = inspect.signature(getattr(torch.optim.lr_scheduler, theirs))
+    assert ours.gamma == theirs.parameters["gamma"].default
+
+
+@pytest.mark.parametrize("make", STRATEGIES, ids=lambda c: c.__name__)
+def test_drawing_makes_no_warning(make):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SIZES[make](64)(np.arange(70))
+
+
 def memory_of_a_call(schedule):
     """The most bytes that are in use during a call, above those before it."""
     tracemalloc.start()
@@ -817,6 +867,7 @@ BAD = [
     *((warm_restarts, {"steps": 9, "cycles": 3, "gamma": v}, "in (0, 1]") for v in (0, 1.1, -1)),
     *((cyclical, {"up": v}, COUNT) for v in (*NOT_COUNTS, None)),
     *((cyclical, {"up": 3, "down": v}, COUNT_OR_NONE) for v in NOT_COUNTS),
+    *((cyclical, {"up": 3, "low": v}, RATE) for v in (-0.1, np.nan)),
     (cyclical, {"up": 3, "low": 1.5}, "at most peak, which is 1.0"),
     *((cyclical, {"up": 3, "mode": v}, "'triangular', 'triangular2' or 'exp_range'")
       for v in ("sine", None, 2, ["triangular"])),

@@ -306,7 +306,9 @@ def chosen_tests(mutant, tests, kills):
         wanted = mutant.lines
     elif mutant.scope:  # a default, a decorator's argument, a field of a class
         wanted = mutant.scope
-    everywhere = mutant.runs_on_import and not mutant.scope
+    in_scope = any(line in wanted for lines in tests.lines.values() for line in lines)
+    # A class of which no test runs a line, such as a named tuple, may still matter to all.
+    everywhere = mutant.runs_on_import and not (mutant.scope and in_scope)
     reached = [
         test
         for test in tests.seconds
