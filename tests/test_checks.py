@@ -279,10 +279,12 @@ def test_what_does_not_apply_is_empty():
     assert of(..., 2).called == "" and probe(expect=1).known_mistake(2) == ""
 
 
-def test_reports_and_probes_cannot_be_changed():
-    for one, name in ((of(1, 2), "outcome"), (probe(expect=1), "expect"), (progress(), "chapters")):
+def test_what_was_found_cannot_be_changed():
+    report, one, done = of(1, 2), probe(expect=1), progress()
+    for thing, name in ((report, "outcome"), (one, "expect"), (done, "chapters")):
         with pytest.raises(FrozenInstanceError):
-            setattr(one, name, "passed")
+            setattr(thing, name, "passed")
+    assert not report.passed and one.judge(1) is None and done.count("passed") == 0
 
 
 def test_returning_nothing_asks_for_the_return():
