@@ -71,6 +71,7 @@ UNEQUAL = [
     (np.array([True, False]), np.array([1, 0]), "wrong type"), ("1.6", 1.6, "wrong type"),
     ((1.6, 0), 1.6, "wrong type"), (1.6, (1.6, 0), "wrong type"), ([1, None], [1, 2], "wrong type"),
     (max, 1.6, "wrong type"), (float, 1.6, "wrong type"), ({"lr": 1}, 1, "wrong type"),
+    ({"lr"}, {"lr": 1}, "wrong type"),
     ((x for x in [1]), [1], "wrong type"), (np.ones(2), "a", "wrong type"),
     (np.ones(2), 1.0, "wrong shape"), (1.0, np.ones(2), "wrong shape"),
     (np.ones((2, 1)), np.ones(2), "wrong shape"), (torch.ones(3), torch.ones(2), "wrong shape"),
@@ -127,6 +128,7 @@ def test_one_changed_entry_of_an_array_is_found(array, data):
 def test_tolerances_are_those_of_the_probe():
     assert of(1.05, 1.0, rtol=0.1).passed and not of(1.05, 1.0).passed
     assert of(1e-9, 0.0, atol=1e-8).passed
+    assert of(1 + 0.95e-6, 1.0).passed and not of(1 + 1.05e-6, 1.0).passed
     assert of(101, 100, rtol=0.1).passed, "whole numbers have a tolerance if one is given"
 
 
@@ -664,6 +666,38 @@ def test_nothing_is_noted_in_words_when_all_is_well(folder):
     assert progress().messages == []
     assert [check("decay-1", 1, probe(expect=1)).note for _ in range(2)] == ["", ""]
     assert check("decay-2", ..., probe(expect=1)).note == ""
+
+
+def test_progress_is_these_lines_of_text_and_these_words_of_html(folder):
+    check("noise-1", 2, probe(expect=1))
+    check("decay-1", 1, probe(expect=1))
+    (folder / "x.ipynb").write_text("{")
+    head = "1 of 3 exercises done, 1 tried, 1 not tried"
+    assert repr(progress()).splitlines() == [
+        head,
+        "",
+        "Noise",
+        "  ✗ tried      A ball",
+        "",
+        "Decay",
+        "  ✓ done       Step <i>",
+        "  · not tried  Cosine",
+        "(x.ipynb cannot be read as a notebook)",
+    ]
+    page = BeautifulSoup(progress()._repr_html_(), "html.parser")
+    assert list(page.stripped_strings) == [
+        head,
+        *("Noise", "A ball", "✗ tried"),
+        *("Decay", "Step <i>", "✓ done", "Cosine", "· not tried"),
+        "x.ipynb cannot be read as a notebook",
+    ]
+
+
+def test_the_file_of_results_has_a_line_for_each_exercise_in_their_order(folder):
+    for id, answer in (("noise-1", 2), ("decay-1", 1)):
+        check(id, answer, probe(expect=1))
+    text = (folder / ".lrteach-progress.json").read_text(encoding="utf-8")
+    assert text == '{\n "decay-1": "done",\n "noise-1": "tried"\n}\n'
 
 
 def test_what_was_done_stays_done(folder):
