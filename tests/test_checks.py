@@ -242,6 +242,7 @@ def test_the_sort_of_a_value_is_shown_with_its_place():
 
 def test_a_wrong_number_is_shown_beside_the_right_one_whatever_their_types():
     assert (of(2, 1.6).returned, of(2, 1.6).expected) == ("2", "1.6")
+    assert of(1.23456789, 2.0).returned == "1.23457"
 
 
 def test_both_of_two_near_numbers_are_shown_with_all_digits():
@@ -271,6 +272,10 @@ def test_a_report_is_these_lines_of_text():
         "  raised     ValueError: too large",
         "  at         line 2 of answer: raise ValueError('too  large')",
     ]
+
+
+def test_an_answer_without_a_name_is_called_by_its_type():
+    assert check("a-1", torch.nn.ReLU(), probe(torch.ones(1), expect=2)).called == "ReLU([1])"
 
 
 def test_what_does_not_apply_is_empty():
@@ -423,6 +428,15 @@ def test_a_change_of_an_array_without_axes_is_noticed(theta):
     assert check("a-1", lambda theta: 0, probe(theta, expect=0)).passed
 
 
+def test_a_changed_argument_without_a_name_is_numbered():
+    def answer(*lists):
+        lists[1].append(3)
+        return 1
+
+    hint = check("a-1", answer, probe([1], [2], expect=1)).hint
+    assert "argument number 2 in place" in hint
+
+
 def test_a_known_mistake_is_explained_before_a_change_in_place():
     def answer(theta):
         theta += 1
@@ -546,8 +560,8 @@ def test_why_a_value_cannot_be_looked_at_is_said():
         ({"expect": 1, "rtol": math.nan}, ValueError, "rtol"),
         ({"expect": 1, "rtol": math.inf}, ValueError, "rtol"),
         ({"expect": 1, "atol": "0"}, TypeError, "probe: atol='0' is not a number"),
-        ({"expect": 1, "hint": None}, TypeError, "hint"),
-        ({"expect": 1, "says": 3}, TypeError, "says"),
+        ({"expect": 1, "hint": None}, TypeError, "probe: hint=None is not a text"),
+        ({"expect": 1, "says": 3}, TypeError, "probe: says=3 is not a text"),
         ({"expect": 1, "kwargs": [1]}, TypeError, "kwargs"),
         ({"expect": 1, "mistakes": {2: "x"}}, TypeError, "mistakes"),
         ({"expect": 1, "mistakes": [2]}, ValueError, "mistakes"),
@@ -721,7 +735,9 @@ def test_a_damaged_file_is_a_message_and_is_kept(folder, content):
     report = check("decay-1", 1, probe(expect=1))
     assert report.passed and progress().count("done") == 1 and not progress().messages
     if content != '{"decay-1": 3}':
-        assert "damaged" in repr(found) and "starts anew" in repr(report)
+        assert found.messages == [f"{checks.FILE} is damaged"]
+        kept = f"your progress starts anew, and the old file is kept as {checks.FILE}.damaged"
+        assert report.note == f"{checks.FILE} is damaged: {kept}"
         assert (folder / f"{checks.FILE}.damaged").read_text() == content
 
 
