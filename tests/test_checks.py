@@ -496,6 +496,11 @@ def test_whatever_an_answer_raises_is_a_report(answer, said):
     assert report.outcome == "raised" and said in repr(report)
 
 
+def test_who_interrupts_an_answer_is_asked_one_thing_only():
+    report = check("a-1", is_stopped, probe(1, expect=1, hint="Which way?"))
+    assert report.message.endswith("does it loop for ever?") and report.hint == ""
+
+
 def bad(*names):
     """An object some of whose methods raise, even with what is no Exception's usual form."""
 
