@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
+from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 
 import lrteach
 from lrteach import checks
-from lrteach.checks import check, probe, progress
+from lrteach.checks import Report, check, probe, progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +49,7 @@ EQUAL = [
     (torch.ones(2, requires_grad=True), torch.ones(2)), (torch.ones(2).bfloat16(), [1, 1]),
     ((np.ones(2), 0.5), (np.ones(2), 0.5)), ({1, 2}, {2, 1}), (np.array(["a"]), ["a"]),
     (np.array([True]), [True]), (np.zeros((0, 3)), np.zeros((0, 3))), (np.array([1j]), [1j]),
+    (type("Name", (str,), {})("warmup"), "warmup"),
 ]  # fmt: skip
 
 
@@ -68,6 +71,7 @@ UNEQUAL = [
     (np.array([True, False]), np.array([1, 0]), "wrong type"), ("1.6", 1.6, "wrong type"),
     ((1.6, 0), 1.6, "wrong type"), (1.6, (1.6, 0), "wrong type"), ([1, None], [1, 2], "wrong type"),
     (max, 1.6, "wrong type"), (float, 1.6, "wrong type"), ({"lr": 1}, 1, "wrong type"),
+    ({"lr"}, {"lr": 1}, "wrong type"),
     ((x for x in [1]), [1], "wrong type"), (np.ones(2), "a", "wrong type"),
     (np.ones(2), 1.0, "wrong shape"), (1.0, np.ones(2), "wrong shape"),
     (np.ones((2, 1)), np.ones(2), "wrong shape"), (torch.ones(3), torch.ones(2), "wrong shape"),
@@ -124,6 +128,7 @@ def test_one_changed_entry_of_an_array_is_found(array, data):
 def test_tolerances_are_those_of_the_probe():
     assert of(1.05, 1.0, rtol=0.1).passed and not of(1.05, 1.0).passed
     assert of(1e-9, 0.0, atol=1e-8).passed
+    assert of(1 + 0.95e-6, 1.0).passed and not of(1 + 1.05e-6, 1.0).passed
     assert of(101, 100, rtol=0.1).passed, "whole numbers have a tolerance if one is given"
 
 
@@ -189,6 +194,106 @@ def test_numbers_that_differ_late_are_shown_with_all_digits():
     assert re.search(r"1\.0000001\d*, expected 1\.00000011", report.where)
 
 
+class Steps(IntEnum):
+    MANY = 1000
+
+
+SHOWN = [
+    (2.0, "2"), (1.23456789, "1.23457"), (1.5 + 2j, "1.5+2j"), (np.array(0.5), "0.5"),
+    (True, "True"), (Steps.MANY, "1000"), ([None, 10**5], "[None, 100000]"),
+    ("a  b", "'a b'"), ("x" * 78, repr("x" * 78)), ("x" * 79, "'" + "x" * 78 + "…"),
+    ([1] * 6, "[1, 1, 1, 1, 1, 1]"), ((1,) * 7, "(1, 1, 1, 1, 1, 1, …)"), (range(2), "[0, 1]"),
+    (np.eye(2), "[[1, 0], [0, 1]]"), ({"lr": 0.5, 1: [2]}, "{'lr': 0.5, 1: [2]}"),
+    ({i: i for i in range(7)}, "{0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, …}"),
+    ([[[[1]]]], "[[[[1]]]]"), ([[[[[1]]]]], "[[[[…]]]]"),
+    ({1: {1: {1: {1: {1: 1}}}}}, "{1: {1: {1: {1: …}}}}"),
+    (max, "max"), (lambda: 1, "a function"), (float, "float"), (torch.nn.ReLU(), "ReLU()"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value, text", SHOWN)
+def test_a_value_is_shown_short_and_without_its_storage(value, text):
+    never = probe(holds=lambda value: False, says="no value will do")
+    assert check("a-1", lambda: value, never).returned == text
+
+
+SORTS = [
+    (2, "an int: 2"), ({"lr": 1}, "a dict: {'lr': 1}"), (max, "a function: max"),
+    (float, "a type: float"), (torch.nn.ReLU(), "a ReLU: ReLU()"),
+    (type("Xarray", (), {"__repr__": lambda self: "it"})(), "a Xarray: it"),
+    ([1, 2], "a list of length 2: [1, 2]"), ((), "a tuple of length 0: ()"),
+    ([[1, 2], [3, 4]], "a list of shape (2, 2): [[1, 2], [3, 4]]"),
+    ([[1, 2], [3]], "a list of length 2: [[1, 2], [3]]"),
+    (np.ones((1, 2)), "an array of shape (1, 2): [[1, 1]]"),
+    (torch.ones(1), "a tensor of shape (1,): [1]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value, text", SORTS)
+def test_a_value_of_another_type_is_shown_with_its_sort(value, text):
+    report = check("a-1", lambda: value, probe(expect="linear"))
+    assert (report.returned, report.expected) == (text, "a str")
+
+
+def test_the_sort_of_a_value_is_shown_with_its_place():
+    report = of([1, "2"], [1, 2])
+    assert (report.returned, report.expected) == ("a str at [1]: '2'", "an int at [1]")
+
+
+def test_a_wrong_number_is_shown_beside_the_right_one_whatever_their_types():
+    assert (of(2, 1.6).returned, of(2, 1.6).expected) == ("2", "1.6")
+    assert of(1.23456789, 2.0).returned == "1.23457"
+
+
+def test_both_of_two_near_numbers_are_shown_with_all_digits():
+    report = of(1 + 2**-30, 1 + 2**-31, rtol=1e-12)
+    assert (report.returned, report.expected) == ("1.0000000009313226", "1.0000000004656613")
+
+
+def test_a_report_is_these_lines_of_text():
+    one = probe(2.0, 4.0, 0.1, expect=1.6, says="goes downhill", hint="Which way?")
+    assert repr(check("decay-1", sgd_step, one)).splitlines() == [
+        "✗ decay-1: wrong value (0 of 1 probe passed)",
+        "  should     goes downhill",
+        "  called     sgd_step(2, 4, 0.1)",
+        "  returned   2.4",
+        "  expected   1.6",
+        "  hint       Which way?",
+    ]
+    assert repr(of([1, 2], [1, 3])).splitlines()[1:] == [
+        "  returned   [1, 2]",
+        "  expected   [1, 3]",
+        "  differs at [1]: 2, expected 3",
+    ]
+    answer = run_cell("def answer(lr):\n    raise ValueError('too  large')\n")
+    assert repr(check("a-1", answer, probe(kwargs={"lr": 2}, expect=1))).splitlines() == [
+        "✗ a-1: raised (0 of 1 probe passed)",
+        "  called     answer(lr=2)",
+        "  raised     ValueError: too large",
+        "  at         line 2 of answer: raise ValueError('too  large')",
+    ]
+
+
+def test_an_answer_without_a_name_is_called_by_its_type():
+    assert check("a-1", torch.nn.ReLU(), probe(torch.ones(1), expect=2)).called == "ReLU([1])"
+
+
+def test_what_does_not_apply_is_empty():
+    assert repr(Report("a-1", "passed", 2, 2)) == "✓ a-1: passed (2 of 2 probes)"
+    assert Report("a-1", "passed", 1, 1)._repr_html_().count("<d") == 1
+    report = of(1, 2)
+    assert (report.called, report.hint, report.says, report.note) == ("", "", "", "")
+    assert of(..., 2).called == "" and probe(expect=1).known_mistake(2) == ""
+
+
+def test_what_was_found_cannot_be_changed():
+    report, one, done = of(1, 2), probe(expect=1), progress()
+    for thing, name in ((report, "outcome"), (one, "expect"), (done, "chapters")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(thing, name, "passed")
+    assert not report.passed and one.judge(1) is None and done.count("passed") == 0
+
+
 def test_returning_nothing_asks_for_the_return():
     report = check("a-1", lambda x: None, probe(1, expect=1, mistakes=[(lambda v: True, "no")]))
     assert report.outcome == "returned nothing" and "return" in report.hint
@@ -214,6 +319,24 @@ def test_an_exception_is_reported_with_the_learners_own_line():
     assert "line 3 of answer: return np.linalg.inv(y)" in repr(report)
 
 
+def test_the_words_of_an_exception_are_cut_at_300_characters():
+    def answer(text):
+        raise ValueError(text)
+
+    def said(text):
+        return check("a-1", answer, probe(text, expect=1)).message
+
+    assert said("") == "ValueError"
+    assert said("x" * 288) == "ValueError: " + "x" * 288
+    assert said("x" * 289) == "ValueError: " + "x" * 287 + "…"
+
+
+def test_a_line_whose_source_is_not_known_is_a_number():
+    space = {}
+    exec(compile("def answer():\n    return 1 / 0\n", "not-a-file", "exec"), space)
+    assert check("a-1", space["answer"], probe(expect=1)).line == "line 2 of answer"
+
+
 def test_the_wrong_number_of_parameters_is_recognised():
     report = check("a-1", lambda x: x, probe(1, 2, expect=1))
     assert report.outcome == "raised" and "arguments" in report.hint and not report.line
@@ -229,7 +352,8 @@ def test_what_is_not_written_says_so():
         assert report.outcome == "not written" and "not written yet" in repr(report)
         assert not report.hint
     source = "def step(x):\n    raise NotImplementedError\n\ndef answer(x):\n    return step(x)\n"
-    assert "it calls step" in repr(check("a-1", run_cell(source), probe(1, expect=1)))
+    head = "… a-1: not written yet (it calls step, which is not written yet)"
+    assert repr(check("a-1", run_cell(source), probe(1, expect=1))) == head
     module = check("a-1", torch.nn.Module(), probe(1, expect=1))
     assert module.outcome == "raised", "torch says NotImplementedError for other reasons"
 
@@ -294,6 +418,25 @@ def test_a_change_deep_inside_an_argument_is_noticed(change):
     assert check("a-1", lambda state: 1, probe(state, expect=1)).passed, "NaN is no change"
 
 
+@pytest.mark.parametrize("theta", [np.array(1.0), torch.tensor(1.0)])
+def test_a_change_of_an_array_without_axes_is_noticed(theta):
+    def answer(theta):
+        theta -= 1
+        return 0
+
+    assert "argument theta in place" in check("a-1", answer, probe(theta, expect=0)).hint
+    assert check("a-1", lambda theta: 0, probe(theta, expect=0)).passed
+
+
+def test_a_changed_argument_without_a_name_is_numbered():
+    def answer(*lists):
+        lists[1].append(3)
+        return 1
+
+    hint = check("a-1", answer, probe([1], [2], expect=1)).hint
+    assert "argument number 2 in place" in hint
+
+
 def test_a_known_mistake_is_explained_before_a_change_in_place():
     def answer(theta):
         theta += 1
@@ -353,6 +496,11 @@ def test_whatever_an_answer_raises_is_a_report(answer, said):
     assert report.outcome == "raised" and said in repr(report)
 
 
+def test_who_interrupts_an_answer_is_asked_one_thing_only():
+    report = check("a-1", is_stopped, probe(1, expect=1, hint="Which way?"))
+    assert report.message.endswith("does it loop for ever?") and report.hint == ""
+
+
 def bad(*names):
     """An object some of whose methods raise, even with what is no Exception's usual form."""
 
@@ -387,6 +535,22 @@ def test_values_that_cannot_be_looked_at_are_a_report(number, expect):
         assert repr(report) and report._repr_html_()
 
 
+def test_a_value_that_cannot_be_shown_is_named_by_its_type():
+    never = probe(holds=lambda value: False, says="no value will do")
+    assert check("a-1", lambda: bad("__repr__"), never).returned == "a Bad that cannot be shown"
+
+
+def test_why_a_value_cannot_be_looked_at_is_said():
+    def fails(self, other):
+        raise RuntimeError("x" * 60)
+
+    value = type("Odd", (str,), {"__eq__": fails, "__hash__": str.__hash__})("a")
+    report = of(value, "a")
+    assert report.outcome == "wrong type"
+    assert report.returned.startswith("an Odd, which could not be looked at (RuntimeError")
+    assert "x" * 60 in report.returned
+
+
 # --- the author's mistakes ------------------------------------------------------------------
 
 
@@ -397,11 +561,12 @@ def test_values_that_cannot_be_looked_at_are_a_report(number, expect):
         ({"expect": 1, "holds": bool, "says": "x"}, ValueError, "either expect or holds"),
         ({"holds": 3, "says": "x"}, TypeError, "holds"),
         ({"holds": bool}, ValueError, "says"),
-        ({"expect": 1, "rtol": -1}, ValueError, "rtol"),
+        ({"expect": 1, "rtol": -1}, ValueError, "probe: rtol=-1 is not allowed"),
         ({"expect": 1, "rtol": math.nan}, ValueError, "rtol"),
-        ({"expect": 1, "atol": "0"}, TypeError, "atol"),
-        ({"expect": 1, "hint": None}, TypeError, "hint"),
-        ({"expect": 1, "says": 3}, TypeError, "says"),
+        ({"expect": 1, "rtol": math.inf}, ValueError, "rtol"),
+        ({"expect": 1, "atol": "0"}, TypeError, "probe: atol='0' is not a number"),
+        ({"expect": 1, "hint": None}, TypeError, "probe: hint=None is not a text"),
+        ({"expect": 1, "says": 3}, TypeError, "probe: says=3 is not a text"),
         ({"expect": 1, "kwargs": [1]}, TypeError, "kwargs"),
         ({"expect": 1, "mistakes": {2: "x"}}, TypeError, "mistakes"),
         ({"expect": 1, "mistakes": [2]}, ValueError, "mistakes"),
@@ -413,6 +578,11 @@ def test_values_that_cannot_be_looked_at_are_a_report(number, expect):
 def test_a_probe_that_cannot_be_asked_names_the_parameter(arguments, error, named):
     with pytest.raises(error, match=named):
         probe(1, **arguments)
+
+
+def test_a_function_among_the_mistakes_is_asked_and_not_compared():
+    one = probe(expect=max, mistakes=[(max, "no"), (lambda value: value is min, "the least")])
+    assert check("a-1", lambda: min, one).hint == "the least"
 
 
 def test_a_check_that_cannot_be_made_names_the_parameter():
@@ -441,6 +611,29 @@ def test_html_says_what_the_text_says_and_escapes_it():
         shown = " ".join(page.get_text(" ").split())
         for word in re.findall(r"\S+", repr(report)):
             assert word.strip(":()") in shown
+
+
+def test_html_sets_code_in_a_fixed_width_font_and_the_hint_in_bold():
+    def rows(report):
+        page = BeautifulSoup(report._repr_html_(), "html.parser")
+        return [
+            (term.text, entry.find().name, entry.text)
+            for term, entry in zip(page("dt"), page("dd"), strict=True)
+        ]
+
+    one = probe(2.0, 4.0, 0.1, expect=1.6, says="goes downhill", hint="Which way?")
+    assert rows(check("a-1", sgd_step, one)) == [
+        ("should", "span", "goes downhill"),
+        ("called", "code", "sgd_step(2, 4, 0.1)"),
+        ("returned", "code", "2.4"),
+        ("expected", "span", "1.6"),
+        ("hint", "strong", "Which way?"),
+    ]
+    answer = run_cell("def answer():\n    return 1 / 0\n")
+    assert rows(check("a-1", answer, probe(expect=1)))[1:] == [
+        ("raised", "span", "ZeroDivisionError: division by zero"),
+        ("at", "code", "line 2 of answer: return 1 / 0"),
+    ]
 
 
 def test_html_means_nothing_by_colour():
@@ -488,6 +681,44 @@ def test_progress_tells_done_tried_and_not_tried_apart_over_all_notebooks(folder
             assert part in text
 
 
+def test_nothing_is_noted_in_words_when_all_is_well(folder):
+    assert progress().messages == []
+    assert [check("decay-1", 1, probe(expect=1)).note for _ in range(2)] == ["", ""]
+    assert check("decay-2", ..., probe(expect=1)).note == ""
+
+
+def test_progress_is_these_lines_of_text_and_these_words_of_html(folder):
+    check("noise-1", 2, probe(expect=1))
+    check("decay-1", 1, probe(expect=1))
+    (folder / "x.ipynb").write_text("{")
+    head = "1 of 3 exercises done, 1 tried, 1 not tried"
+    assert repr(progress()).splitlines() == [
+        head,
+        "",
+        "Noise",
+        "  ✗ tried      A ball",
+        "",
+        "Decay",
+        "  ✓ done       Step <i>",
+        "  · not tried  Cosine",
+        "(x.ipynb cannot be read as a notebook)",
+    ]
+    page = BeautifulSoup(progress()._repr_html_(), "html.parser")
+    assert list(page.stripped_strings) == [
+        head,
+        *("Noise", "A ball", "✗ tried"),
+        *("Decay", "Step <i>", "✓ done", "Cosine", "· not tried"),
+        "x.ipynb cannot be read as a notebook",
+    ]
+
+
+def test_the_file_of_results_has_a_line_for_each_exercise_in_their_order(folder):
+    for id, answer in (("noise-1", 2), ("decay-1", 1)):
+        check(id, answer, probe(expect=1))
+    text = (folder / ".lrteach-progress.json").read_text(encoding="utf-8")
+    assert text == '{\n "decay-1": "done",\n "noise-1": "tried"\n}\n'
+
+
 def test_what_was_done_stays_done(folder):
     for answer in (2, 1, 2, ...):
         check("decay-1", answer, probe(expect=1))
@@ -509,7 +740,9 @@ def test_a_damaged_file_is_a_message_and_is_kept(folder, content):
     report = check("decay-1", 1, probe(expect=1))
     assert report.passed and progress().count("done") == 1 and not progress().messages
     if content != '{"decay-1": 3}':
-        assert "damaged" in repr(found) and "starts anew" in repr(report)
+        assert found.messages == [f"{checks.FILE} is damaged"]
+        kept = f"your progress starts anew, and the old file is kept as {checks.FILE}.damaged"
+        assert report.note == f"{checks.FILE} is damaged: {kept}"
         assert (folder / f"{checks.FILE}.damaged").read_text() == content
 
 
