@@ -623,7 +623,8 @@ def with_features(monkeypatch):
 def test_a_first_tenth_of_less_than_60_percent_is_less_than_tuned_runs_make(with_features):
     assert "run, 59% of the fall of the validation loss" in with_features(RATE_TOO_LOW, first=0.59)
     assert "; tuned runs have made 60 to 90 %." in with_features(RATE_TOO_LOW, first=0.59)
-    assert "tuned" not in with_features(RATE_TOO_LOW, first=0.61)
+    plain = with_features(RATE_TOO_LOW, first=0.61)
+    assert "run, 61% of the fall of the validation loss was made." in plain
     assert "; most tuned runs" in with_features(NOTHING_WRONG, first=0.59)
     assert ", as in tuned runs." in with_features(NOTHING_WRONG, first=0.61)
     assert "The loss fell by 50% of its start" in with_features(NOTHING_WRONG)
@@ -796,6 +797,61 @@ def test_diagnoses_can_be_in_a_set():
     assert len({found, other}) == 2
 
 
+def test_the_largest_of_several_jumps_is_the_evidence_and_all_are_marked():
+    lr = np.interp(SHARES % 0.25, [0, 0.25], [1.0, 0.1])
+    loss = np.interp(SHARES, [0, 0.05, 0.2], [2, 2, 1])
+    for at, jump in ((250, 0.1), (500, 0.3), (750, 0.2)):
+        loss[at + 1 : at + 90] += jump
+    found = diagnose(exact(loss, lr=lr))
+    assert [step for step, says in found.marks if says == "restart"] == [250, 500, 750]
+    says = evidence_of(RESTART_ARTEFACTS, exact(loss, lr=lr))
+    assert "at step 500, and the loss rises by 30%" in says
+
+
+@pytest.mark.parametrize("noisy", [slice(440, 501), slice(501, 590)])
+def test_a_jump_within_the_noise_on_either_side_of_a_restart_is_none(noisy):
+    """40 to 80 values that go up and down by 1: their mean's error is 0.2 to 0.25."""
+    rows = restarted(jump=0.3)
+    loss = rows["loss"].to_numpy(copy=True)
+    loss[noisy] += np.resize([1.0, -1.0], len(loss[noisy]))
+    assert confidence_in(RESTART_ARTEFACTS, rows) > 0.9
+    assert confidence_in(RESTART_ARTEFACTS, rows.assign(loss=loss)) == 0
+
+
+def test_a_rate_of_zero_at_the_end_of_zeros_needs_no_cooldown():
+    look = diagnosis.Look(read_log(CASES[NEVER_DECAYED].assign(lr=0.0)), None)
+    assert diagnosis._never(look) == (0.0, [])
+
+
+@pytest.mark.parametrize("count, of", [(8, "validation"), (7, "training")])
+def test_the_shape_is_that_of_the_validation_loss_if_there_are_eight(count, of, monkeypatch):
+    monkeypatch.setattr(diagnosis, "MENTIONED", -1.0)
+    at = np.linspace(0, T - 1, count).astype(int)
+    rows = exact(FELL).assign(val_loss=pd.Series(FELL[at], index=at))
+    assert f"of the fall of the {of} loss" in evidence_of(NOTHING_WRONG, rows)
+
+
+def test_the_shape_of_a_run_that_overfits_is_that_of_its_training_loss(monkeypatch):
+    monkeypatch.setattr(diagnosis, "MENTIONED", -1.0)
+    assert "fall of the training loss" in evidence_of(RATE_TOO_LOW, CASES[OVERFITTING])
+
+
+def test_symptoms_have_the_names_that_readers_know():
+    assert SYMPTOMS == (
+        "rate too low", "rate too high", "diverging", "warm-up missing", "decayed too early",
+        "decayed too late or never", "exploding gradients", "vanishing gradients", "overfitting",
+        "restart artefacts", "nothing wrong found", "not enough evidence",
+    )  # fmt: skip
+
+
+def test_each_symptom_has_its_own_advice():
+    assert set(diagnosis.ADVICE) == set(SYMPTOMS)
+    assert len(set(diagnosis.ADVICE.values())) == len(SYMPTOMS)
+    for symptom in SYMPTOMS:
+        (verdict,) = [v for v in diagnose(CASES[symptom]).verdicts if v.symptom == symptom]
+        assert verdict.advice == diagnosis.ADVICE[symptom]
+
+
 # --- Plots -----------------------------------------------------------------------------------------
 
 
@@ -825,6 +881,7 @@ def test_the_words_of_a_mark_stay_in_the_picture(step, side):
     )
     (text,) = found.plot().texts
     assert text.get_ha() == side
+    assert (text.xyann[0] < 0) == (side == "right")  # beside the line, not on it
     plt.close("all")
 
 
