@@ -460,8 +460,9 @@ def restarted(before=0.4, after=1.0, jump=0.2, earlier=1.0):
     """The rate goes from `earlier` to `before`, and to `after` at step 500; the loss then rises."""
     lr = np.where(SHARES < 0.2, earlier, before)
     lr[500:] = after
-    loss = np.interp(SHARES, [0, 0.05, 0.2], [2, 2, 1])
-    loss[501:600] += jump
+    loss = np.where(SHARES < 0.05, 2.0, 1.5)
+    loss[451:] = 1.0  # what counts is the twentieth before
+    loss[501:580] += jump  # and 8 % of the run after it
     return exact(loss, lr=lr)
 
 
@@ -852,6 +853,75 @@ def test_each_symptom_has_its_own_advice():
         assert verdict.advice == diagnosis.ADVICE[symptom]
 
 
+def test_one_last_value_is_not_the_end_of_a_validation_loss():
+    val = np.where(SHARES < 0.3, 2.0, 1.0) + 0.2 * (SHARES > 0.4)
+    rows = exact(2 - 1.5 * SHARES, val + 5 * (SHARES == 1))
+    assert "ends 20% higher" in evidence_of(OVERFITTING, rows)
+
+
+def test_two_logged_rates_are_a_schedule_and_one_is_none():
+    two = exact(FELL).assign(lr=pd.Series([1.0, 0.0], index=[0, 100]))
+    assert confidence_in(DECAYED_TOO_EARLY, two) > 0.9
+    one = exact(FELL).assign(lr=pd.Series([1.0], index=[0]))
+    assert confidence_in(DECAYED_TOO_EARLY, one) == 0
+    table = CASES[NEVER_DECAYED]
+    assert confidence_in(NEVER_DECAYED, table.assign(lr=pd.Series([0.1, 0.1], [0, 500]))) > 0.4
+    assert confidence_in(NEVER_DECAYED, table.assign(lr=pd.Series([0.1], [0]))) == 0
+
+
+def test_columns_of_other_names_are_read_where_they_are_said_to_be():
+    rows = CASES[OVERFITTING].rename(columns={"loss": "q", "val_loss": "z"})
+    assert diagnose(rows, columns={"loss": "q", "val_loss": "z"}).symptom == OVERFITTING
+
+
+def test_a_curve_that_fits_nothing_is_not_enough(monkeypatch):
+    monkeypatch.setattr(diagnosis, "MENTIONED", 2.0)
+    found = diagnose(exact(FELL))
+    assert (found.symptom, found.confidence) == (NOT_ENOUGH, 0.5)
+
+
+def test_what_another_symptom_bends_is_not_judged_by_its_shape(monkeypatch):
+    monkeypatch.setattr(diagnosis, "MENTIONED", -1.0)
+    shapes = {RATE_TOO_LOW, RATE_TOO_HIGH, NEVER_DECAYED, NOTHING_WRONG}
+    look = diagnosis.Look(read_log(exact(FELL, FELL)), None)
+    for symptom in SYMPTOMS:
+        named = {v.symptom for v in diagnosis._low_or_high(look, {symptom})}
+        bends = symptom in (DIVERGING, VANISHING_GRADIENTS, RESTART_ARTEFACTS, DECAYED_TOO_EARLY)
+        assert named == (set() if bends else shapes - {NOTHING_WRONG})
+    assert {v.symptom for v in diagnosis._low_or_high(look, set())} == shapes
+
+
+@pytest.mark.parametrize("places", [(500,), (250, 500, 750)])
+def test_several_restarts_that_agree_are_seen_in_more_noise(places):
+    """The error of a jump is 0.29; of the mean of three it is 0.17. Twice that is no chance."""
+
+    def seen(jump):
+        lr, loss = np.full(T, 0.2), np.where(SHARES < 0.05, 15.0, 10.0)
+        lr[:100] = 1.0
+        loss[100:] += np.resize([1.0, -1.0], T - 100)
+        for at in places:
+            lr[at : at + 80] = 1.0
+            loss[at + 1 : at + 80] += jump
+        return confidence_in(RESTART_ARTEFACTS, exact(loss, lr=lr)) > 0
+
+    limit = 0.59 / math.sqrt(len(places))
+    assert not seen(limit - 0.05)
+    assert seen(limit + 0.05)
+
+
+@pytest.mark.parametrize("fall, seen", [(0.90, False), (0.95, True)])
+def test_a_training_loss_that_falls_by_noise_only_is_no_overfitting(fall, seen):
+    """Of each mean the error is 0.23: four of them are 0.92."""
+    val = np.where(SHARES < 0.3, 2.0, 1.0) + 0.2 * (SHARES > 0.4)
+    loss = 5 - fall * (SHARES > 0.6) + np.resize([1.0, -1.0], T)
+    assert (confidence_in(OVERFITTING, exact(loss, val)) > 0) == seen
+
+
+def test_a_late_minimum_is_compared_with_the_last_tenth():
+    val = np.where(SHARES < 0.9, 3 - SHARES, 2.5)
+    assert "fell from 1.25 to 1.1." in evidence_of(OVERFITTING, exact(3 - 2 * SHARES, val))
+
+
 # --- Plots -----------------------------------------------------------------------------------------
 
 
@@ -879,7 +949,13 @@ def test_the_words_of_a_mark_stay_in_the_picture(step, side):
     found = diagnosis.Diagnosis(
         read_log(exact(FELL)), diagnose(exact(FELL)).verdicts, ((step, "x"),)
     )
-    (text,) = found.plot().texts
+    ax = found.plot()
+    (text,) = ax.texts
+    ax.figure.canvas.draw()
+    in_axes = ax.transAxes.inverted().transform(text.get_window_extent())
+    assert in_axes.min() > 0
+    assert in_axes.max() < 1
+    assert text.xy == (step, 0.97)
     assert text.get_ha() == side
     assert (text.xyann[0] < 0) == (side == "right")  # beside the line, not on it
     plt.close("all")
