@@ -974,7 +974,7 @@ def test_a_loss_twenty_times_its_median_is_drawn_on_a_logarithmic_scale(top, sca
     import matplotlib.pyplot as plt
 
     loss = np.where(np.arange(T) == 3, top, 1 - 0.001 * (np.arange(T) % 2 == 0))
-    loss = np.where(np.arange(T) == 4, 1.0, loss)
+    loss = 10 * np.where(np.arange(T) == 4, 1.0, loss)
     assert diagnose(exact(loss)).plot().get_yscale() == scale
     assert diagnose(exact(np.where(np.arange(T) == 9, 0.0, loss))).plot().get_yscale() == "linear"
     plt.close("all")
