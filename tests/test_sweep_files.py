@@ -249,7 +249,8 @@ def test_a_file_that_cannot_be_written_to_keeps_its_runs(tmp_path, monkeypatch, 
 # --- Being killed ---------------------------------------------------------------------------------
 
 LONG = """
-    import sys, time
+    import signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where nohup started us
     sys.path.insert(0, "tests")
     from lrteach import sweeps
     from lrteach.sweep_files import SweepFile

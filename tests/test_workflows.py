@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # Major versions that are known to exist and to work together.
 ACTIONS = {"actions/checkout@v4", "actions/setup-python@v5", "actions/upload-pages-artifact@v3",
-           "actions/deploy-pages@v4"}  # fmt: skip
+           "actions/configure-pages@v5", "actions/deploy-pages@v4"}  # fmt: skip
 
 
 def steps(path):
