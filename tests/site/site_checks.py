@@ -200,6 +200,9 @@ def check_page(browser, base, path, folder):
     plain = browser.new_context(java_script_enabled=False).new_page()
     plain.goto(urljoin(base, path), wait_until="load")
     bare = plain.evaluate(SHOWN)
+    if bare["hidden"]:  # a section that is out of sight may not be laid out yet
+        plain.wait_for_timeout(300)
+        bare = plain.evaluate(SHOWN)
     problems += [f"no JavaScript: not shown: {part}" for part in bare["hidden"][:5]]
     if bare["letters"] < 0.95 * shown["letters"]:
         problems.append(
